@@ -1,0 +1,11 @@
+//! Warmline listens to calls, notices when a caller is losing patience, and hands that caller to a human together with
+//! everything the human needs to know.
+//!
+//! Data flows down this list; a room knows only the rooms above it. `ARCHITECTURE.md` has the invariants.
+
+pub mod units;
+
+pub mod media;
+pub mod wire;
+
+pub mod prosody;

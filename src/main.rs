@@ -1,0 +1,3 @@
+//! The `warmline` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Bytes ⇄ typed messages, one file per protocol. Absent here: sockets, clocks, async.
