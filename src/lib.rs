@@ -8,4 +8,5 @@ pub mod units;
 pub mod media;
 pub mod wire;
 
+pub mod policy;
 pub mod prosody;

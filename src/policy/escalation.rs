@@ -1,0 +1,442 @@
+//! The state machine of one call: how its evidence stands, and when it becomes a transfer.
+//!
+//! Monotone in every cue: more evidence of frustration, or one more request for a person, never makes a transfer later.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cue, Rules};
+use crate::units::{MediaSpan, MediaTime, Probability};
+
+/// Media time without a new score after which the last one says nothing any more.
+pub const EVIDENCE_LIFETIME: MediaSpan = MediaSpan(20 * 8_000);
+
+/// How the evidence of one call stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum State {
+    /// The caller has not spoken.
+    Unheard,
+    /// The caller has spoken, but too little, too long ago, or nothing that can be judged. Not the same as calm.
+    Insufficient,
+    /// The voice gives no reason to act.
+    Calm,
+    /// The score passed `enter`, and has not fallen below `exit`.
+    Rising {
+        /// When it passed.
+        since: MediaTime,
+        /// How much the caller had spoken by then.
+        speech: MediaSpan,
+    },
+    /// A transfer has been asked for; nothing else is.
+    Escalated {
+        /// When.
+        at: MediaTime,
+    },
+    /// A transfer came to nothing; the voice alone asks for no other until then.
+    Cooldown {
+        /// The first moment it may again.
+        until: MediaTime,
+    },
+    /// The voice must not, or need not, be scored.
+    Suspended(Suspension),
+}
+
+impl State {
+    /// The name used in events.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unheard => "unheard",
+            Self::Insufficient => "insufficient",
+            Self::Calm => "calm",
+            Self::Rising { .. } => "rising",
+            Self::Escalated { .. } => "escalated",
+            Self::Cooldown { .. } => "cooldown",
+            Self::Suspended(_) => "suspended",
+        }
+    }
+}
+
+/// Why a call's voice is not scored, strongest reason last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Suspension {
+    /// The caller is on hold.
+    Hold,
+    /// Something is being said that must not be heard, such as a card number.
+    Pause,
+    /// The notice or consent that the policy asks for has not been given.
+    Notice,
+    /// The caller wants no analysis.
+    OptedOut,
+    /// A human has the caller.
+    Human,
+}
+
+/// What the state machine is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Observation {
+    /// A score that may decide.
+    Scored {
+        /// What the caller has spoken in this call so far.
+        speech: MediaSpan,
+        /// Calibrated.
+        probability: Probability,
+    },
+    /// Time went by without a score.
+    Unscored {
+        /// Whether the caller has spoken in this call.
+        heard: bool,
+    },
+    /// A cue that transfers at once.
+    Instant(Cue),
+    /// What became of the transfer.
+    Ended(Outcome),
+    /// Scoring must stop.
+    Suspend(Suspension),
+    /// One reason to stop is gone.
+    Lift(Suspension),
+}
+
+/// What became of a transfer, as far as the next decision depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A human has the caller.
+    Connected,
+    /// Nobody took the caller: declined, no answer, busy, voicemail, failed or expired.
+    CameToNothing,
+}
+
+/// A transfer is to be made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    /// The moment it is dated with.
+    pub at: MediaTime,
+    /// What decided.
+    pub cue: Cue,
+    /// Since when the voice had been rising, for an acoustic decision.
+    pub since: Option<MediaTime>,
+}
+
+/// One call's evidence, and the rules it is held to.
+#[derive(Clone, Debug)]
+pub struct Escalation {
+    rules: Rules,
+    state: State,
+    last_score: Option<MediaTime>,
+    suspended: Vec<Suspension>,
+}
+
+impl Escalation {
+    /// A call of which nothing has been heard.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, state: State::Unheard, last_score: None, suspended: Vec::new() }
+    }
+
+    /// How the evidence stands.
+    pub fn state(&self) -> State {
+        self.suspended.iter().max().map_or(self.state, |why| State::Suspended(*why))
+    }
+
+    /// The rules this call is held to.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Takes one observation, in the order of media time; answers with a transfer if it makes one.
+    pub fn observe(&mut self, at: MediaTime, observation: Observation) -> Option<Decision> {
+        match observation {
+            Observation::Scored { speech, probability } => self.scored(at, speech, probability),
+            Observation::Unscored { heard } => {
+                self.unscored(at, heard);
+                None
+            }
+            Observation::Instant(cue) => self.instant(at, cue),
+            Observation::Ended(outcome) => {
+                self.ended(at, outcome);
+                None
+            }
+            Observation::Suspend(why) => {
+                self.suspend(why);
+                None
+            }
+            Observation::Lift(why) => {
+                self.suspended.retain(|s| *s != why);
+                None
+            }
+        }
+    }
+
+    fn scored(&mut self, at: MediaTime, speech: MediaSpan, p: Probability) -> Option<Decision> {
+        if !self.suspended.is_empty() {
+            return None;
+        }
+        self.last_score = Some(at);
+        let rising = |since, speech| State::Rising { since, speech };
+        self.state = match self.state {
+            State::Unheard | State::Insufficient | State::Calm => {
+                if p >= self.rules.enter {
+                    rising(at, speech)
+                } else {
+                    State::Calm
+                }
+            }
+            State::Rising { .. } if p < self.rules.exit => State::Calm,
+            State::Rising { since, speech } => rising(since, speech),
+            State::Cooldown { until } if at < until => State::Cooldown { until },
+            State::Cooldown { .. } => {
+                if p >= self.rules.enter {
+                    rising(at, speech)
+                } else {
+                    State::Calm
+                }
+            }
+            State::Escalated { at } => State::Escalated { at },
+            State::Suspended(why) => State::Suspended(why),
+        };
+        let State::Rising { since, speech: spoken_by_then } = self.state else { return None };
+        let sustained = MediaSpan(speech.0.saturating_sub(spoken_by_then.0)) >= self.rules.sustain;
+        if p >= self.rules.enter && sustained && speech >= self.rules.warm_up {
+            self.state = State::Escalated { at };
+            return Some(Decision { at, cue: Cue::Frustration, since: Some(since) });
+        }
+        None
+    }
+
+    fn unscored(&mut self, at: MediaTime, heard: bool) {
+        let expired = self.last_score.is_none_or(|last| at.since(last) > EVIDENCE_LIFETIME);
+        self.state = match self.state {
+            State::Unheard if heard => State::Insufficient,
+            State::Calm | State::Rising { .. } if expired => State::Insufficient,
+            State::Cooldown { until } if at >= until => State::Insufficient,
+            same @ (State::Unheard
+            | State::Insufficient
+            | State::Calm
+            | State::Rising { .. }
+            | State::Escalated { .. }
+            | State::Cooldown { .. }
+            | State::Suspended(_)) => same,
+        };
+    }
+
+    fn instant(&mut self, at: MediaTime, cue: Cue) -> Option<Decision> {
+        if self.suspended.contains(&Suspension::Human) || matches!(self.state, State::Escalated { .. }) {
+            return None;
+        }
+        self.state = State::Escalated { at };
+        Some(Decision { at, cue, since: None })
+    }
+
+    fn ended(&mut self, at: MediaTime, outcome: Outcome) {
+        match outcome {
+            Outcome::Connected => self.suspend(Suspension::Human),
+            Outcome::CameToNothing => self.state = State::Cooldown { until: at + self.rules.cooldown },
+        }
+    }
+
+    fn suspend(&mut self, why: Suspension) {
+        if !self.suspended.contains(&why) {
+            self.suspended.push(why);
+        }
+        self.last_score = None;
+        if matches!(self.state, State::Calm | State::Rising { .. }) {
+            self.state = State::Insufficient;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Notice, Policy};
+
+    /// Plays a story, a line a moment: `seconds  what  state-after`, with `!cue` behind it where a transfer is made.
+    /// `what` is a probability (scored; the caller has spoken for half of the time so far), `-` (no score, nothing
+    /// ever heard), `~` (no score), `suspend:x`, `lift:x`, an instant cue's name, or an outcome.
+    fn check(rules: &str, story: &str) {
+        let policy = Policy::parse(&format!("version = \"story\"\n{rules}")).unwrap();
+        let mut call = Escalation::new(policy.rules_for(None, None).clone());
+        for line in story.lines().map(str::trim).filter(|l| !l.is_empty()) {
+            let mut words = line.split_whitespace();
+            let seconds: f64 = words.next().unwrap().parse().unwrap();
+            let at = MediaTime::ZERO + MediaSpan::from_seconds(seconds);
+            let suspension = |name: &str| match name {
+                "hold" => Suspension::Hold,
+                "notice" => Suspension::Notice,
+                other => panic!("{other}"),
+            };
+            let observation = match words.next().unwrap() {
+                "-" => Observation::Unscored { heard: false },
+                "~" => Observation::Unscored { heard: true },
+                "explicit" => Observation::Instant(Cue::ExplicitRequest),
+                "declined" => Observation::Ended(Outcome::CameToNothing),
+                "connected" => Observation::Ended(Outcome::Connected),
+                other => match other.split_once(':') {
+                    Some(("suspend", why)) => Observation::Suspend(suspension(why)),
+                    Some((_, why)) => Observation::Lift(suspension(why)),
+                    None => Observation::Scored {
+                        speech: MediaSpan::from_seconds(seconds / 2.0),
+                        probability: Probability::new(other.parse().unwrap()).unwrap(),
+                    },
+                },
+            };
+            let decision = call.observe(at, observation);
+            assert_eq!(call.state().name(), words.next().unwrap(), "state after: {line}");
+            assert_eq!(
+                decision.map(|d| format!("!{}", d.cue.name())).as_deref(),
+                words.next(),
+                "decision at: {line}"
+            );
+        }
+    }
+
+    #[test]
+    fn sustained_frustration_escalates_once() {
+        check(
+            "",
+            "
+            1.0   -     unheard
+            2.0   ~     insufficient
+            10.0  0.10  calm
+            20.0  0.75  rising
+            22.0  0.80  rising
+            23.0  0.60  rising
+            24.0  0.71  escalated  !frustration
+            25.0  0.99  escalated
+            60.0  ~     escalated
+            ",
+        );
+    }
+
+    #[test]
+    fn a_single_outburst_does_not_escalate() {
+        check(
+            "",
+            "
+            20.0  0.95  rising
+            22.0  0.40  calm
+            23.0  0.95  rising
+            25.0  0.95  rising
+            26.5  0.30  calm
+            ",
+        );
+    }
+
+    #[test]
+    fn between_exit_and_enter_it_keeps_rising_but_does_not_fire() {
+        check(
+            "",
+            "
+            20.0  0.75  rising
+            26.0  0.69  rising
+            27.0  0.70  escalated  !frustration
+            ",
+        );
+    }
+
+    #[test]
+    fn nothing_fires_before_the_warm_up() {
+        check(
+            "[frustration]\nwarm_up_s = 10.0",
+            "
+            4.0   0.99  rising
+            12.0  0.99  rising
+            19.9  0.99  rising
+            20.0  0.99  escalated  !frustration
+            ",
+        );
+    }
+
+    #[test]
+    fn old_evidence_is_insufficient_not_calm() {
+        check(
+            "",
+            "
+            10.0  0.10  calm
+            30.0  ~     calm
+            30.1  ~     insufficient
+            40.0  0.75  rising
+            61.0  ~     insufficient
+            62.0  0.75  rising
+            ",
+        );
+    }
+
+    #[test]
+    fn an_explicit_request_wins_in_every_state_but_when_a_human_is_on_the_way() {
+        check("", "0.5   explicit  escalated  !explicit_request\n 0.6   explicit  escalated");
+        check("", "10.0  0.1  calm\n 11.0  explicit  escalated  !explicit_request");
+        check("", "0.0   suspend:notice  suspended\n 1.0  explicit  suspended  !explicit_request");
+        check(
+            "",
+            "1.0   explicit  escalated  !explicit_request\n 2.0  declined  cooldown\n 3.0  explicit  escalated  !explicit_request",
+        );
+        check(
+            "",
+            "1.0   explicit  escalated  !explicit_request\n 2.0  connected  suspended\n 3.0  explicit  suspended",
+        );
+    }
+
+    #[test]
+    fn after_a_transfer_that_came_to_nothing_the_voice_waits_for_the_cool_down() {
+        check(
+            "",
+            "
+            20.0  0.9   rising
+            24.0  0.9   escalated  !frustration
+            26.0  declined  cooldown
+            40.0  0.9   cooldown
+            55.9  0.9   cooldown
+            56.0  0.9   rising
+            60.0  0.9   escalated  !frustration
+            61.0  declined  cooldown
+            91.0  ~     insufficient
+            ",
+        );
+    }
+
+    #[test]
+    fn a_hold_forgets_how_long_it_had_been_rising() {
+        check(
+            "",
+            "
+            20.0  0.9   rising
+            21.0  suspend:hold  suspended
+            22.0  0.9   suspended
+            50.0  lift:hold     insufficient
+            51.0  0.9   rising
+            54.9  0.9   rising
+            55.0  0.9   escalated  !frustration
+            ",
+        );
+    }
+
+    #[test]
+    fn more_frustration_never_escalates_later() {
+        use proptest::prelude::*;
+        let fires = |scores: &[f64]| {
+            let mut call = Escalation::new(Policy::default().rules_for(None, None).clone());
+            scores.iter().enumerate().find_map(|(i, p)| {
+                let at = MediaTime(4_000 * (i as u64 + 1));
+                let scored = Observation::Scored {
+                    speech: MediaSpan(at.0),
+                    probability: Probability::new(*p).unwrap(),
+                };
+                call.observe(at, scored).map(|_| i)
+            })
+        };
+        proptest!(|(scores in prop::collection::vec(0.0..=1.0f64, 1..80), raise in prop::collection::vec(0.0..=1.0f64, 80))| {
+            let raised: Vec<f64> = scores.iter().zip(&raise).map(|(p, r)| p + (1.0 - p) * r).collect();
+            let (plain, more) = (fires(&scores), fires(&raised));
+            prop_assert!(plain.is_none_or(|p| more.is_some_and(|m| m <= p)), "{plain:?} became {more:?}");
+        });
+    }
+
+    #[test]
+    fn a_notice_rule_is_met_by_as_much_or_more() {
+        use crate::policy::NoticeRule;
+        assert!(NoticeRule(Notice::None).is_met(Notice::None));
+        assert!(!NoticeRule(Notice::Notice).is_met(Notice::None));
+        assert!(NoticeRule(Notice::Notice).is_met(Notice::Consent));
+        assert!(!NoticeRule(Notice::Consent).is_met(Notice::Notice));
+    }
+}

@@ -1,0 +1,449 @@
+//! The policy file: thresholds are policy, in a file, versioned, and refused with the line and the reason.
+
+use std::ops::{Range, RangeInclusive};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use toml::Spanned;
+
+use super::Notice;
+use crate::units::{MediaSpan, Probability};
+
+/// The policy that holds where no file is named.
+const DEFAULT: &str = include_str!("default.toml");
+
+/// The longest span a policy may name, seconds: beyond it a unit was mistaken.
+const SPAN_MAX_S: f64 = 3600.0;
+
+/// Phrases a policy may list.
+const PHRASES_MAX: usize = 500;
+
+/// A policy file: the rules, and what overrides them for a queue or an intent.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    version: String,
+    sha256: String,
+    rules: Rules,
+    overrides: Vec<Override>,
+}
+
+/// The rules one call is held to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// Calibrated probability at which frustration begins to rise.
+    pub enter: Probability,
+    /// Calibrated probability below which it has passed.
+    pub exit: Probability,
+    /// Caller speech for which it must last before a transfer.
+    pub sustain: MediaSpan,
+    /// Caller speech before the voice alone may decide anything.
+    pub warm_up: MediaSpan,
+    /// Media time after a transfer that came to nothing before the voice may ask again.
+    pub cooldown: MediaSpan,
+    /// What transfers at once, whatever the score says.
+    pub instant: Instant,
+    /// What must have happened before the caller's voice is scored.
+    pub notice: NoticeRule,
+    /// Transfers per hour, over all calls, that the humans can take.
+    pub transfers_per_hour_max: Option<u32>,
+}
+
+/// What transfers at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instant {
+    /// An explicit request through the integrator's API.
+    pub explicit_request: bool,
+    /// Keys that ask for a person.
+    pub dtmf: Vec<char>,
+    /// Phrases that ask for a person; they need a transcript.
+    pub phrases: Vec<String>,
+}
+
+/// What the caller must have been told, or agreed to, before their voice is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NoticeRule(pub Notice);
+
+impl NoticeRule {
+    /// Whether `given` is enough.
+    pub fn is_met(self, given: Notice) -> bool {
+        given >= self.0
+    }
+}
+
+/// Why a policy was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("policy line {line}: {reason}")]
+pub struct PolicyError {
+    /// Line of the file, from 1.
+    pub line: usize,
+    /// What was read, what was expected, and how to mend it.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug)]
+struct Override {
+    queue: Option<String>,
+    intent: Option<String>,
+    rules: Rules,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::parse(DEFAULT).unwrap_or_else(|error| unreachable!("the built-in policy is tested: {error}"))
+    }
+}
+
+impl Policy {
+    /// Reads a policy file; missing settings take the built-in policy's value.
+    pub fn parse(source: &str) -> Result<Self, PolicyError> {
+        let file: File = toml::from_str(source).map_err(|error| refuse(source, &error))?;
+        let at =
+            |range: Range<usize>, reason: String| PolicyError { line: line_of(source, range.start), reason };
+        let Some(version) = file.version else {
+            return Err(PolicyError {
+                line: 1,
+                reason: "`version` is missing: give the policy a name of its own, such as version = \"2026-11-22.1\"".into(),
+            });
+        };
+        if version.get_ref().trim().is_empty() || version.get_ref().len() > 64 {
+            return Err(at(version.span(), "`version` must have 1 to 64 characters".into()));
+        }
+        let rules = change(&Rules::standard(), file.frustration, file.instant, file.notice, file.capacity)
+            .map_err(|(range, reason)| at(range, reason))?;
+        let mut overrides = Vec::with_capacity(file.when.len());
+        for spanned in file.when {
+            let range = spanned.span();
+            let When { queue, intent, frustration, instant, notice, capacity } = spanned.into_inner();
+            if queue.is_none() && intent.is_none() {
+                return Err(at(
+                    range,
+                    "[[when]] names neither `queue` nor `intent`: say which calls it is for".into(),
+                ));
+            }
+            let rules = change(&rules, frustration, instant, notice, capacity)
+                .map_err(|(range, reason)| at(range, reason))?;
+            overrides.push(Override { queue, intent, rules });
+        }
+        Ok(Self { version: version.into_inner(), sha256: hex(&Sha256::digest(source)), rules, overrides })
+    }
+
+    /// The name the policy gives itself.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// SHA-256 of the file, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// The rules for a call: of the overrides that match its queue and intent, the first wins.
+    pub fn rules_for(&self, queue: Option<&str>, intent: Option<&str>) -> &Rules {
+        let matches =
+            |wanted: &Option<String>, given: Option<&str>| wanted.as_deref().is_none_or(|w| given == Some(w));
+        self.overrides
+            .iter()
+            .find(|o| matches(&o.queue, queue) && matches(&o.intent, intent))
+            .map_or(&self.rules, |o| &o.rules)
+    }
+}
+
+impl Rules {
+    /// What a setting is where no file says otherwise; `default.toml` spells the same out for readers.
+    fn standard() -> Self {
+        let probability = |p| Probability::new(p).unwrap_or_default();
+        Self {
+            enter: probability(0.70),
+            exit: probability(0.50),
+            sustain: MediaSpan::from_seconds(2.0),
+            warm_up: MediaSpan::from_seconds(4.0),
+            cooldown: MediaSpan::from_seconds(30.0),
+            instant: Instant { explicit_request: true, dtmf: vec!['0'], phrases: Vec::new() },
+            notice: NoticeRule(Notice::Notice),
+            transfers_per_hour_max: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: Option<Spanned<String>>,
+    frustration: Option<Frustration>,
+    instant: Option<InstantTable>,
+    notice: Option<NoticeTable>,
+    capacity: Option<Capacity>,
+    #[serde(default)]
+    when: Vec<Spanned<When>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct When {
+    queue: Option<String>,
+    intent: Option<String>,
+    frustration: Option<Frustration>,
+    instant: Option<InstantTable>,
+    notice: Option<NoticeTable>,
+    capacity: Option<Capacity>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Frustration {
+    enter: Option<Spanned<f64>>,
+    exit: Option<Spanned<f64>>,
+    sustain_s: Option<Spanned<f64>>,
+    warm_up_s: Option<Spanned<f64>>,
+    cooldown_s: Option<Spanned<f64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InstantTable {
+    explicit_request: Option<bool>,
+    dtmf: Option<Vec<Spanned<String>>>,
+    phrases: Option<Spanned<Vec<String>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoticeTable {
+    require: Option<Notice>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Capacity {
+    transfers_per_hour_max: Option<u32>,
+}
+
+/// Every key a policy may hold, to name the nearest one when a key is not known.
+const KEYS: [&str; 19] = [
+    "version",
+    "frustration",
+    "instant",
+    "notice",
+    "capacity",
+    "when",
+    "queue",
+    "intent",
+    "enter",
+    "exit",
+    "sustain_s",
+    "warm_up_s",
+    "cooldown_s",
+    "explicit_request",
+    "dtmf",
+    "phrases",
+    "require",
+    "transfers_per_hour_max",
+    "none",
+];
+
+/// Where a value stands in the file, and what is wrong with it.
+type Fault = (Range<usize>, String);
+
+/// One table of settings over the rules it starts from.
+fn change(
+    base: &Rules,
+    frustration: Option<Frustration>,
+    instant: Option<InstantTable>,
+    notice: Option<NoticeTable>,
+    capacity: Option<Capacity>,
+) -> Result<Rules, Fault> {
+    let mut rules = base.clone();
+    if let Some(f) = frustration {
+        let thresholds = f.enter.as_ref().or(f.exit.as_ref()).map(Spanned::span);
+        set(&mut rules.enter, f.enter, "frustration.enter", probability)?;
+        set(&mut rules.exit, f.exit, "frustration.exit", probability)?;
+        set(&mut rules.sustain, f.sustain_s, "frustration.sustain_s", span)?;
+        set(&mut rules.warm_up, f.warm_up_s, "frustration.warm_up_s", span)?;
+        set(&mut rules.cooldown, f.cooldown_s, "frustration.cooldown_s", span)?;
+        if let Some(range) = thresholds.filter(|_| rules.exit > rules.enter) {
+            let (exit, enter) = (rules.exit.get(), rules.enter.get());
+            return Err((
+                range,
+                format!("`exit` ({exit}) is above `enter` ({enter}): lower `exit` or raise `enter`"),
+            ));
+        }
+    }
+    if let Some(i) = instant {
+        rules.instant.explicit_request = i.explicit_request.unwrap_or(rules.instant.explicit_request);
+        if let Some(keys) = i.dtmf {
+            rules.instant.dtmf = keys.into_iter().map(key).collect::<Result<_, _>>()?;
+        }
+        if let Some(phrases) = i.phrases {
+            if phrases.get_ref().len() > PHRASES_MAX || phrases.get_ref().iter().any(|p| p.trim().is_empty())
+            {
+                return Err((
+                    phrases.span(),
+                    format!("`instant.phrases` takes up to {PHRASES_MAX} phrases, none of them empty"),
+                ));
+            }
+            rules.instant.phrases = phrases.into_inner();
+        }
+    }
+    rules.notice = notice.and_then(|n| n.require).map_or(rules.notice, NoticeRule);
+    rules.transfers_per_hour_max =
+        capacity.and_then(|c| c.transfers_per_hour_max).or(rules.transfers_per_hour_max);
+    Ok(rules)
+}
+
+fn set<T>(
+    target: &mut T,
+    value: Option<Spanned<f64>>,
+    name: &str,
+    check: impl FnOnce(f64) -> Result<T, String>,
+) -> Result<(), Fault> {
+    if let Some(value) = value {
+        *target = check(*value.get_ref())
+            .map_err(|wanted| (value.span(), format!("`{name}` is {}: {wanted}", value.get_ref())))?;
+    }
+    Ok(())
+}
+
+fn probability(value: f64) -> Result<Probability, String> {
+    Probability::new(value).map_err(|_| "expected a calibrated probability from 0 to 1".into())
+}
+
+fn span(seconds: f64) -> Result<MediaSpan, String> {
+    const RANGE: RangeInclusive<f64> = 0.0..=SPAN_MAX_S;
+    if RANGE.contains(&seconds) {
+        Ok(MediaSpan::from_seconds(seconds))
+    } else {
+        Err(format!("expected seconds from 0 to {SPAN_MAX_S}"))
+    }
+}
+
+fn key(key: Spanned<String>) -> Result<char, Fault> {
+    let mut characters = key.get_ref().chars();
+    match (characters.next(), characters.next()) {
+        (Some(c @ ('0'..='9' | '*' | '#' | 'A'..='D')), None) => Ok(c),
+        _ => Err((
+            key.span(),
+            format!("`instant.dtmf` has {:?}: expected one key of 0-9, *, #, A-D", key.get_ref()),
+        )),
+    }
+}
+
+fn refuse(source: &str, error: &toml::de::Error) -> PolicyError {
+    let range = error.span().unwrap_or(0..0);
+    let read = source.get(range.clone()).unwrap_or_default();
+    let mut reason = error.message().to_owned();
+    if error.message().starts_with("unknown field") {
+        reason = format!(
+            "`{read}` is not a setting{}",
+            nearest(read).map(|k| format!(": did you mean `{k}`?")).unwrap_or_default()
+        );
+    }
+    PolicyError { line: line_of(source, range.start), reason }
+}
+
+fn line_of(source: &str, at: usize) -> usize {
+    1 + source.bytes().take(at).filter(|&b| b == b'\n').count()
+}
+
+fn nearest(read: &str) -> Option<&'static str> {
+    let (distance, key) = KEYS.iter().map(|key| (edits(read, key), *key)).min()?;
+    (distance <= key.len() / 2).then_some(key)
+}
+
+/// Levenshtein's distance: the fewest insertions, deletions and replacements that turn `a` into `b`.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.chars().enumerate() {
+            let here = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(x != y)).min(row[j].min(here) + 1);
+            diagonal = here;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_policy_spells_out_the_standard_rules() {
+        assert_eq!(
+            Policy::default().rules_for(None, None),
+            &Rules { transfers_per_hour_max: Some(40), ..Rules::standard() }
+        );
+    }
+
+    #[test]
+    fn an_override_changes_what_it_names_and_the_first_that_matches_wins() {
+        let policy = Policy::parse(
+            r##"
+            version = "t"
+            [frustration]
+            enter = 0.8
+            [[when]]
+            queue = "billing"
+            intent = "disputed_medical_bill"
+            frustration.enter = 0.55
+            [[when]]
+            queue = "billing"
+            frustration.sustain_s = 5.0
+            instant.dtmf = ["9", "#"]
+            "##,
+        )
+        .unwrap();
+        let enter = |queue, intent| policy.rules_for(queue, intent).enter.get();
+        assert_eq!(enter(None, None), 0.8);
+        assert_eq!(enter(Some("billing"), Some("disputed_medical_bill")), 0.55);
+        assert_eq!(enter(Some("billing"), Some("other")), 0.8);
+        assert_eq!(enter(Some("sales"), Some("disputed_medical_bill")), 0.8);
+        let billing = policy.rules_for(Some("billing"), None);
+        assert_eq!(
+            (billing.sustain.seconds(), billing.instant.dtmf.as_slice()),
+            (5.0, ['9', '#'].as_slice())
+        );
+    }
+
+    #[test]
+    fn a_bad_policy_is_refused_with_the_line_and_the_reason() {
+        for (source, line, reason) in [
+            ("", 1, "`version` is missing"),
+            (
+                "version = \"a\"\n[frustration]\nentr = 0.7",
+                3,
+                "`entr` is not a setting: did you mean `enter`?",
+            ),
+            ("version = \"a\"\n[frustation]\nenter = 0.7", 2, "did you mean `frustration`?"),
+            (
+                "version = \"a\"\n[frustration]\nenter = 1.7",
+                3,
+                "`frustration.enter` is 1.7: expected a calibrated probability",
+            ),
+            ("version = \"a\"\n[frustration]\nenter = nan", 3, "expected a calibrated probability"),
+            (
+                "version = \"a\"\n[frustration]\nenter = 0.4\nexit = 0.6",
+                3,
+                "`exit` (0.6) is above `enter` (0.4)",
+            ),
+            ("version = \"a\"\n[frustration]\nexit = 0.9", 3, "`exit` (0.9) is above `enter` (0.7)"),
+            ("version = \"a\"\n[frustration]\nsustain_s = -1.0", 3, "expected seconds from 0 to 3600"),
+            ("version = \"a\"\n[frustration]\nenter = \"high\"", 3, "invalid type"),
+            ("version = \"a\"\n[instant]\ndtmf = [\"00\"]", 3, "expected one key of 0-9"),
+            ("version = \"a\"\n[instant]\nphrases = [\" \"]", 3, "none of them empty"),
+            ("version = \"a\"\n[notice]\nrequire = \"maybe\"", 3, "unknown variant"),
+            ("version = \"a\"\n[[when]]\nfrustration.enter = 0.5", 2, "neither `queue` nor `intent`"),
+            ("version = \"a\"\nversion = \"b\"", 2, "duplicate key"),
+            ("version = \"a\"\n[frustration\n", 2, ""),
+        ] {
+            let error = Policy::parse(source).expect_err(source);
+            assert_eq!(error.line, line, "{source}: {error}");
+            assert!(error.reason.contains(reason), "{source}: {error}");
+        }
+    }
+}
