@@ -5,8 +5,16 @@
 
 pub mod units;
 
-pub mod media;
 pub mod wire;
 
-pub mod policy;
+pub mod media;
+
 pub mod prosody;
+
+pub mod score;
+
+pub mod policy;
+
+pub mod packet;
+
+pub mod call;

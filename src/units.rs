@@ -1,7 +1,7 @@
 //! The quantities of the field as types: two clocks that cannot be mixed up, probabilities that are never NaN,
 //! and personal data that does not print.
 
-use std::{fmt, ops};
+use std::{cmp::Ordering, fmt, ops};
 
 use serde::{Deserialize, Serialize};
 
@@ -106,9 +106,23 @@ impl CallTime {
 }
 
 /// A number in 0..=1 that is never NaN.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Probability(f64);
+
+impl Eq for Probability {}
+
+impl PartialOrd for Probability {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Probability {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
 
 /// Why a number is no probability.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -118,7 +132,7 @@ pub struct NotAProbability(pub f64);
 impl Probability {
     /// `value` if it lies in 0..=1.
     pub fn new(value: f64) -> Result<Self, NotAProbability> {
-        if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(NotAProbability(value)) }
+        if (0.0..=1.0).contains(&value) { Ok(Self(value.abs())) } else { Err(NotAProbability(value)) }
     }
 
     /// The logistic function of a log-odds; a NaN has no probability.

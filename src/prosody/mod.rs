@@ -58,3 +58,145 @@ pub struct Voiced {
     /// First harmonic over second, or an equivalent that survives the telephone band, dB.
     pub h1_h2_db: f32,
 }
+
+/// The columns of `warmline features`, without the time, and the names a model card chooses its inputs from.
+///
+/// What only a voiced frame has is 0 in an unvoiced one; `f0_semitones` counts from 27.5 Hz (A0), as eGeMAPS does.
+pub const COLUMNS: [&str; 61] = [
+    "speech",
+    "level_dbfs",
+    "loudness",
+    "centroid_hz",
+    "flux",
+    "slope_0_500",
+    "slope_500_1500",
+    "alpha_ratio_db",
+    "hammarberg_db",
+    "voicing",
+    "f0_hz",
+    "f0_semitones",
+    "hnr_db",
+    "jitter_local",
+    "shimmer_local",
+    "h1_h2_db",
+    "syllable_rate",
+    "mfcc_1",
+    "mfcc_2",
+    "mfcc_3",
+    "mfcc_4",
+    "mel_00_db",
+    "mel_01_db",
+    "mel_02_db",
+    "mel_03_db",
+    "mel_04_db",
+    "mel_05_db",
+    "mel_06_db",
+    "mel_07_db",
+    "mel_08_db",
+    "mel_09_db",
+    "mel_10_db",
+    "mel_11_db",
+    "mel_12_db",
+    "mel_13_db",
+    "mel_14_db",
+    "mel_15_db",
+    "mel_16_db",
+    "mel_17_db",
+    "mel_18_db",
+    "mel_19_db",
+    "mel_20_db",
+    "mel_21_db",
+    "mel_22_db",
+    "mel_23_db",
+    "mel_24_db",
+    "mel_25_db",
+    "mel_26_db",
+    "mel_27_db",
+    "mel_28_db",
+    "mel_29_db",
+    "mel_30_db",
+    "mel_31_db",
+    "mel_32_db",
+    "mel_33_db",
+    "mel_34_db",
+    "mel_35_db",
+    "mel_36_db",
+    "mel_37_db",
+    "mel_38_db",
+    "mel_39_db",
+];
+
+impl Lld {
+    /// A frame in which nothing sounds.
+    pub fn silence(at: MediaTime) -> Self {
+        const FLOOR_DB: f32 = -140.0;
+        Self {
+            at,
+            speech: false,
+            level_dbfs: FLOOR_DB,
+            loudness: 0.0,
+            centroid_hz: 0.0,
+            flux: 0.0,
+            slope_0_500: 0.0,
+            slope_500_1500: 0.0,
+            alpha_ratio_db: 0.0,
+            hammarberg_db: 0.0,
+            voicing: 0.0,
+            voiced: None,
+            syllable_rate: 0.0,
+            mfcc: [0.0; 4],
+            mel_db: [FLOOR_DB; MEL_BANDS],
+        }
+    }
+
+    /// The descriptors in the order of [`COLUMNS`].
+    pub fn row(&self) -> [f32; COLUMNS.len()] {
+        let voice = self.voiced.map_or([0.0; 6], |v| {
+            [v.f0_hz, v.f0_semitones(), v.hnr_db, v.jitter_local, v.shimmer_local, v.h1_h2_db]
+        });
+        let spectral = [
+            self.level_dbfs,
+            self.loudness,
+            self.centroid_hz,
+            self.flux,
+            self.slope_0_500,
+            self.slope_500_1500,
+            self.alpha_ratio_db,
+            self.hammarberg_db,
+            self.voicing,
+        ];
+        let mut values = std::iter::once(f32::from(u8::from(self.speech)))
+            .chain(spectral)
+            .chain(voice)
+            .chain([self.syllable_rate])
+            .chain(self.mfcc)
+            .chain(self.mel_db);
+        std::array::from_fn(|_| values.next().unwrap_or_default())
+    }
+}
+
+impl Voiced {
+    /// Fundamental frequency in semitones above 27.5 Hz (A0).
+    pub fn f0_semitones(&self) -> f32 {
+        12.0 * (self.f0_hz / 27.5).log2()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_every_column_in_its_place() {
+        let mut lld = Lld::silence(MediaTime::ZERO);
+        lld.speech = true;
+        lld.mel_db[39] = -1.0;
+        lld.mfcc = [1.0, 2.0, 3.0, 4.0];
+        lld.syllable_rate = 5.0;
+        lld.voiced = Some(Voiced { f0_hz: 55.0, hnr_db: 9.0, jitter_local: 0.1, shimmer_local: 0.2, h1_h2_db: 3.0 });
+        let row = lld.row();
+        let of = |name: &str| row[COLUMNS.iter().position(|c| *c == name).unwrap()];
+        assert_eq!([of("speech"), of("f0_semitones"), of("h1_h2_db"), of("syllable_rate")], [1.0, 12.0, 3.0, 5.0]);
+        assert_eq!([of("mfcc_4"), of("mel_00_db"), of("mel_39_db"), of("level_dbfs")], [4.0, -140.0, -1.0, -140.0]);
+    }
+}

@@ -1,0 +1,486 @@
+//! The deciding half: goes through the call in the order of media time, and tells and acts.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    Action, CallConfig, CallId, CallStart, Event, Output, What,
+    hearing::{Attention, Hop, Item, Score},
+};
+use crate::{
+    packet::{
+        CallContext, Change, Consent, ContextPacket, Conversation, Full, KeyPress, Moment, Named, Provenance, Speaker,
+        Trend, Trigger, Turn, rounded, seconds,
+    },
+    policy::{Cue, Decision as Verdict, Escalation, Notice, Observation, Outcome, State, Suspension},
+    prosody::{Baseline, Deviation, FEATURE_SET, Summary},
+    score::{CallerScores, Model, ScoreError, Scores},
+    units::{MediaSpan, MediaTime, Probability},
+};
+
+/// Turns that are remembered.
+const TURNS_MAX: usize = 64;
+/// Keys that are remembered.
+const KEYS_MAX: usize = 32;
+/// Seconds of scores that are remembered.
+const TREND_MAX: usize = 120;
+/// Moments that are remembered, the strongest.
+const MOMENTS_MAX: usize = 4;
+/// Summaries of the latest speech: the last ten seconds and more.
+const RECENT_MAX: usize = 24;
+/// Changes that a moment names.
+const CHANGES_MAX: usize = 3;
+/// A pause within a turn, at the most.
+const TURN_PAUSE: MediaSpan = MediaSpan(8_000);
+/// Scores the slope of the trend is drawn through.
+const SLOPE_SECONDS: usize = 10;
+
+pub(super) struct Decision {
+    id: CallId,
+    config: Arc<CallConfig>,
+    context: CallContext,
+    escalation: Escalation,
+    notice: Notice,
+    scores: Option<CallerScores>,
+    baseline: Baseline,
+    recent: VecDeque<(MediaTime, Summary)>,
+    last: Option<Probability>,
+    rising: Option<Rising>,
+    moments: Vec<Moment>,
+    trend: VecDeque<Option<f64>>,
+    trend_until: u64,
+    peak: Option<Probability>,
+    turns: VecDeque<Turn>,
+    /// The turn that is not over: whose, from, and until when they spoke if they have paused.
+    open: Option<(Speaker, MediaTime, Option<MediaTime>)>,
+    keys: VecDeque<KeyPress>,
+    speech: MediaSpan,
+    transfers: u32,
+    seconds_in: BTreeMap<&'static str, f64>,
+    state_since: MediaTime,
+}
+
+/// A stretch in which the score is above `enter`.
+struct Rising {
+    from: MediaTime,
+    peak: Probability,
+}
+
+impl Decision {
+    pub(super) fn new(id: CallId, start: CallStart, config: &Arc<CallConfig>, outputs: &mut VecDeque<Output>) -> Self {
+        let rules = config.policy.rules_for(start.queue.as_deref(), start.intent.as_deref()).clone();
+        let mut escalation = Escalation::new(rules);
+        if !escalation.rules().notice.is_met(start.notice) {
+            escalation.observe(MediaTime::ZERO, Observation::Suspend(Suspension::Notice));
+        }
+        let CallStart { source, file, caller_channel, queue, intent, notice, metadata, caller: _, agent: _ } = start;
+        let context = CallContext { id: id.to_string(), source, queue, intent, metadata };
+        let mut decision = Self {
+            id,
+            config: Arc::clone(config),
+            escalation,
+            notice,
+            scores: config.model.as_ref().map(|m| CallerScores::new(m.calibration.clone())),
+            baseline: Baseline::default(),
+            recent: VecDeque::new(),
+            last: None,
+            rising: None,
+            moments: Vec::new(),
+            trend: VecDeque::new(),
+            trend_until: 0,
+            peak: None,
+            turns: VecDeque::new(),
+            open: None,
+            keys: VecDeque::new(),
+            speech: MediaSpan::ZERO,
+            transfers: 0,
+            seconds_in: BTreeMap::new(),
+            state_since: MediaTime::ZERO,
+            context,
+        };
+        let started = What::CallStarted {
+            source: decision.context.source.clone(),
+            file,
+            caller_channel,
+            queue: decision.context.queue.clone(),
+            intent: decision.context.intent.clone(),
+        };
+        decision.tell(MediaTime::ZERO, started, outputs);
+        decision
+    }
+
+    /// How closely the call may be listened to.
+    pub(super) fn attention(&self) -> Attention {
+        match self.escalation.state() {
+            State::Suspended(Suspension::Hold | Suspension::Pause) => Attention::None,
+            State::Suspended(Suspension::Notice | Suspension::OptedOut | Suspension::Human) => Attention::Turns,
+            State::Unheard
+            | State::Insufficient
+            | State::Calm
+            | State::Rising { .. }
+            | State::Escalated { .. }
+            | State::Cooldown { .. } => Attention::Scored,
+        }
+    }
+
+    pub(super) fn handle(&mut self, at: MediaTime, item: Item, outputs: &mut VecDeque<Output>) {
+        match item {
+            Item::Hop(hop) => self.hop(at, hop, outputs),
+            Item::Speech { speaker, on } => self.speech(at, speaker, on, outputs),
+            Item::Gap { track, cause, span } => {
+                self.tell(at, What::Gap { track, cause, seconds: span.seconds() }, outputs);
+            }
+            Item::Problem { track, problem } => self.tell(at, What::Problem { track, problem }, outputs),
+            Item::Dtmf(key) => self.key(at, key, outputs),
+            Item::Notice(given) => self.notice(at, given, outputs),
+            Item::Suspend(why) => self.observe(at, Observation::Suspend(why), suspended(why), outputs),
+            Item::Lift(why) => self.observe(at, Observation::Lift(why), "resumed", outputs),
+            Item::ExplicitRequest => {
+                if self.escalation.rules().instant.explicit_request {
+                    self.ask(at, Cue::ExplicitRequest, "the caller asked for a person", outputs);
+                }
+            }
+            Item::Manual => self.ask(at, Cue::Manual, "a supervisor decided", outputs),
+            Item::Outcome(outcome) => self.outcome(at, outcome, outputs),
+            Item::Ended(cause) => self.end(at, cause, outputs),
+        }
+    }
+
+    fn hop(&mut self, at: MediaTime, hop: Hop, outputs: &mut VecDeque<Output>) {
+        self.speech = hop.speech;
+        let probability = match hop.score {
+            Score::Answered(answer) => self.judge(at, answer, outputs),
+            Score::NotAsked | Score::Awaited { .. } => None,
+        };
+        self.extend_trend(at, probability.map(|(p, _)| p));
+        if let Some(summary) = hop.summary {
+            self.remember(at, summary);
+        }
+        let Some((probability, raw)) = probability else {
+            let heard = self.speech > MediaSpan::ZERO;
+            self.observe(at, Observation::Unscored { heard }, self.unscored_why(heard), outputs);
+            return;
+        };
+        self.last = Some(probability);
+        self.peak = self.peak.max(Some(probability));
+        let before = self.escalation.state();
+        let verdict = self.escalation.observe(at, Observation::Scored { speech: self.speech, probability });
+        let after = self.escalation.state();
+        if let Some(model) = &self.config.model {
+            let score = What::Score {
+                stage: model.stage,
+                probability: probability.get(),
+                raw: raw.get(),
+                state: after.name(),
+                speech_s: self.speech.seconds(),
+                baseline: self.baseline.is_established(),
+            };
+            self.tell(at, score, outputs);
+        }
+        self.follow_rise(at, probability, verdict.is_some());
+        let words = format!("score {:.2}", probability.get());
+        self.changed(at, before, &words, outputs);
+        if let Some(verdict) = verdict {
+            self.transfer(verdict, outputs);
+        }
+    }
+
+    /// The calibrated and the raw probability of an answer, if it is one of a voice.
+    fn judge(
+        &mut self,
+        at: MediaTime,
+        answer: Result<Scores, ScoreError>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Option<(Probability, Probability)> {
+        let (model, scores) = (self.config.model.as_ref()?, self.scores.as_mut()?);
+        let stage = model.stage;
+        let judged = answer.and_then(|answer| {
+            if answer.speech.is_some_and(|logit| logit < 0.0) {
+                return Ok(None);
+            }
+            let raw = Probability::from_logit(f64::from(answer.frustration)).map_err(|_| ScoreError::NotFinite)?;
+            Ok(Some((scores.observe(answer.frustration, self.speech)?, raw)))
+        });
+        judged.unwrap_or_else(|error| {
+            self.tell(at, What::ScoreFailed { stage, why: error.to_string() }, outputs);
+            None
+        })
+    }
+
+    fn unscored_why(&self, heard: bool) -> &'static str {
+        if heard { "too little speech of late" } else { "no speech" }
+    }
+
+    /// Keeps the latest summaries; what is older and was calm becomes part of the caller's baseline.
+    fn remember(&mut self, at: MediaTime, summary: Summary) {
+        let calm = match self.escalation.state() {
+            State::Unheard | State::Insufficient | State::Calm => true,
+            State::Rising { .. } | State::Escalated { .. } | State::Cooldown { .. } | State::Suspended(_) => false,
+        };
+        if calm && self.last.is_none_or(|p| p < self.escalation.rules().exit) {
+            self.baseline.observe(&summary);
+        }
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((at, summary));
+    }
+
+    /// Turns a rise into a moment of evidence when it is over, or when it decides.
+    fn follow_rise(&mut self, at: MediaTime, probability: Probability, decided: bool) {
+        let window = self.config.model.as_ref().map_or(MediaSpan::ZERO, window_span);
+        let rising = matches!(self.escalation.state(), State::Rising { .. }) || decided;
+        if rising {
+            let from = MediaTime(at.0.saturating_sub(window.0));
+            let rise = self.rising.get_or_insert(Rising { from, peak: probability });
+            rise.peak = rise.peak.max(probability);
+        }
+        if (!rising || decided)
+            && let Some(rise) = self.rising.take()
+        {
+            let changes = self.changes_since(rise.from);
+            let moment = Moment { from_s: seconds(rise.from), to_s: seconds(at), probability: rise.peak, changes };
+            self.moments.push(moment);
+            self.moments.sort_by(|a, b| b.probability.get().total_cmp(&a.probability.get()));
+            self.moments.truncate(MOMENTS_MAX);
+        }
+    }
+
+    fn changes_since(&self, from: MediaTime) -> Vec<Change> {
+        let now: Vec<Summary> = self.recent.iter().filter(|(at, _)| *at > from).map(|(_, s)| s.clone()).collect();
+        let deviations = self.baseline.deviations(&now);
+        deviations.iter().filter(|d| Deviation::is_worth_saying(d)).take(CHANGES_MAX).map(Change::from).collect()
+    }
+
+    fn speech(&mut self, at: MediaTime, speaker: Speaker, on: bool, outputs: &mut VecDeque<Output>) {
+        match (self.open, on) {
+            (Some((who, from, _)), false) if who == speaker => self.open = Some((who, from, Some(at))),
+            (Some((who, from, Some(paused))), true) if who == speaker && at.since(paused) <= TURN_PAUSE => {
+                self.open = Some((who, from, None));
+            }
+            (_, true) => {
+                self.close_turn(at, outputs);
+                self.open = Some((speaker, at, None));
+            }
+            (_, false) => {}
+        }
+    }
+
+    fn close_turn(&mut self, now: MediaTime, outputs: &mut VecDeque<Output>) {
+        let Some((speaker, from, paused)) = self.open.take() else { return };
+        let to = paused.unwrap_or(now);
+        let turn = Turn { speaker, from_s: seconds(from), to_s: seconds(to) };
+        let heard = match speaker {
+            Speaker::Caller => words(&self.changes_since(from)),
+            Speaker::Agent => String::new(),
+        };
+        let what = What::Turn { speaker, from_s: turn.from_s, to_s: turn.to_s, heard };
+        self.tell(now, what, outputs);
+        push_bounded(&mut self.turns, turn, TURNS_MAX);
+    }
+
+    fn key(&mut self, at: MediaTime, key: char, outputs: &mut VecDeque<Output>) {
+        push_bounded(&mut self.keys, KeyPress { at_s: seconds(at), key }, KEYS_MAX);
+        if self.escalation.rules().instant.dtmf.contains(&key) {
+            self.ask(at, Cue::ExplicitRequest, &format!("the caller pressed {key}"), outputs);
+        }
+    }
+
+    fn notice(&mut self, at: MediaTime, given: Notice, outputs: &mut VecDeque<Output>) {
+        self.notice = given;
+        let met = self.escalation.rules().notice.is_met(given);
+        let observation =
+            if met { Observation::Lift(Suspension::Notice) } else { Observation::Suspend(Suspension::Notice) };
+        self.observe(at, observation, if met { "notice given" } else { suspended(Suspension::Notice) }, outputs);
+    }
+
+    fn outcome(&mut self, at: MediaTime, outcome: Outcome, outputs: &mut VecDeque<Output>) {
+        let Some(n) = self.transfers.checked_sub(1) else { return };
+        let words = match outcome {
+            Outcome::Connected => "connected",
+            Outcome::CameToNothing => "came_to_nothing",
+        };
+        let what = What::TransferOutcome { transfer: self.id.transfer(n), outcome: words.into() };
+        self.tell(at, what, outputs);
+        self.observe(at, Observation::Ended(outcome), words, outputs);
+    }
+
+    fn end(&mut self, at: MediaTime, cause: String, outputs: &mut VecDeque<Output>) {
+        self.close_turn(at, outputs);
+        let state = self.escalation.state().name();
+        *self.seconds_in.entry(state).or_default() += at.since(self.state_since).seconds();
+        let seconds_in = self.seconds_in.iter().map(|(state, s)| (*state, rounded(*s, 3))).collect();
+        let ended = What::CallEnded {
+            cause,
+            duration_s: at.seconds(),
+            caller_speech_s: self.speech.seconds(),
+            transfers: self.transfers,
+            peak: self.peak.map(Probability::get),
+            seconds_in,
+        };
+        self.tell(at, ended, outputs);
+    }
+
+    /// A cue that transfers at once.
+    fn ask(&mut self, at: MediaTime, cue: Cue, evidence: &str, outputs: &mut VecDeque<Output>) {
+        let before = self.escalation.state();
+        if let Some(verdict) = self.escalation.observe(at, Observation::Instant(cue)) {
+            self.changed(at, before, evidence, outputs);
+            self.transfer_because(verdict, evidence.to_owned(), outputs);
+        } else {
+            self.tell(at, What::Cue { cue, evidence: evidence.to_owned() }, outputs);
+        }
+    }
+
+    fn observe(&mut self, at: MediaTime, observation: Observation, why: &str, outputs: &mut VecDeque<Output>) {
+        let before = self.escalation.state();
+        if let Some(verdict) = self.escalation.observe(at, observation) {
+            self.transfer(verdict, outputs);
+        }
+        self.changed(at, before, why, outputs);
+        if !matches!(self.escalation.state(), State::Rising { .. }) {
+            self.rising = None;
+        }
+    }
+
+    fn changed(&mut self, at: MediaTime, before: State, why: &str, outputs: &mut VecDeque<Output>) {
+        let (from, to) = (before.name(), self.escalation.state().name());
+        if from != to {
+            *self.seconds_in.entry(from).or_default() += at.since(self.state_since).seconds();
+            self.state_since = at;
+            self.tell(at, What::State { from, to, why: why.to_owned() }, outputs);
+        }
+    }
+
+    fn transfer(&mut self, verdict: Verdict, outputs: &mut VecDeque<Output>) {
+        let moment = self.moments.first();
+        let probability = self.last.map_or(0.0, Probability::get);
+        let heard = moment.map_or_else(String::new, |m| {
+            let span = format!(", heard {}-{}", clock(m.from_s), clock(m.to_s));
+            let changes = words(&m.changes);
+            if changes.is_empty() { span } else { format!("{span}: {changes} over this caller's baseline") }
+        });
+        self.transfer_because(verdict, format!("sounds frustrated ({probability:.2}{heard})"), outputs);
+    }
+
+    fn transfer_because(&mut self, verdict: Verdict, words: String, outputs: &mut VecDeque<Output>) {
+        let transfer = self.id.transfer(self.transfers);
+        self.transfers += 1;
+        let acoustic = verdict.cue == Cue::Frustration;
+        let probability = self.last;
+        let trigger = Trigger {
+            cue: verdict.cue,
+            at_s: seconds(verdict.at),
+            probability: probability.map(round_probability),
+            threshold: acoustic.then_some(self.escalation.rules().enter),
+            since_s: verdict.since.map(seconds),
+            words: words.clone(),
+        };
+        let packet = Box::new(ContextPacket::new(&transfer, self.story(verdict.at, trigger)));
+        self.tell(verdict.at, What::Cue { cue: verdict.cue, evidence: words }, outputs);
+        outputs.push_back(Output::Act(Action::Transfer { id: transfer.clone(), packet: packet.clone() }));
+        let what = What::Transfer { transfer, cue: verdict.cue, probability: probability.map(Probability::get), packet };
+        self.tell(verdict.at, what, outputs);
+    }
+
+    fn story(&self, at: MediaTime, trigger: Trigger) -> Full {
+        let mut turns: Vec<Turn> = self.turns.iter().cloned().collect();
+        if let Some((speaker, from, paused)) = self.open {
+            turns.push(Turn { speaker, from_s: seconds(from), to_s: seconds(paused.unwrap_or(at)) });
+        }
+        let policy = &self.config.policy;
+        Full {
+            call: self.context.clone(),
+            trigger,
+            evidence: self.moments.iter().map(|m| Moment { probability: round_probability(m.probability), ..m.clone() }).collect(),
+            trend: self.trend(),
+            conversation: Conversation {
+                turns,
+                key_presses: self.keys.iter().copied().collect(),
+                caller_speech_s: rounded(self.speech.seconds(), 3),
+            },
+            consent: Consent { given: self.notice, required: self.escalation.rules().notice.0 },
+            provenance: Provenance {
+                software: concat!("warmline ", env!("CARGO_PKG_VERSION")).into(),
+                policy: Named { name: policy.version().into(), sha256: policy.sha256().into() },
+                model: self.config.model.as_ref().map(|m| Named { name: m.name.clone(), sha256: m.sha256.clone() }),
+                feature_set: FEATURE_SET.into(),
+            },
+        }
+    }
+
+    /// One entry a second: the last score in it.
+    fn extend_trend(&mut self, at: MediaTime, probability: Option<Probability>) {
+        let second = at.0.saturating_sub(1) / 8_000;
+        let missing = usize::try_from(second + 1 - self.trend_until.min(second + 1)).unwrap_or(TREND_MAX).min(TREND_MAX);
+        for _ in 0..missing {
+            push_bounded(&mut self.trend, None, TREND_MAX);
+        }
+        self.trend_until = self.trend_until.max(second + 1);
+        if let (Some(last), Some(p)) = (self.trend.back_mut(), probability) {
+            *last = Some(rounded(p.get(), 4));
+        }
+    }
+
+    fn trend(&self) -> Trend {
+        let from = self.trend_until.saturating_sub(self.trend.len() as u64);
+        Trend {
+            from_s: MediaSpan(8_000 * from).seconds(),
+            scores: self.trend.iter().copied().collect(),
+            peak: self.peak.map(|p| rounded(p.get(), 4)),
+            slope_per_s: slope(self.trend.iter().rev().take(SLOPE_SECONDS)).map(|s| rounded(s, 4)),
+        }
+    }
+
+    fn tell(&self, at: MediaTime, what: What, outputs: &mut VecDeque<Output>) {
+        outputs.push_back(Output::Tell(Event { call: self.id.clone(), at, what }));
+    }
+}
+
+fn round_probability(p: Probability) -> Probability {
+    Probability::new(rounded(p.get(), 4)).unwrap_or(p)
+}
+
+fn window_span(model: &Model) -> MediaSpan {
+    MediaSpan(80 * model.window_frames as u64)
+}
+
+fn words(changes: &[Change]) -> String {
+    changes.iter().map(|c| c.words.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn clock(seconds: f64) -> String {
+    (MediaTime::ZERO + MediaSpan::from_seconds(seconds)).to_string()
+}
+
+fn suspended(why: Suspension) -> &'static str {
+    match why {
+        Suspension::Hold => "on hold",
+        Suspension::Pause => "paused",
+        Suspension::Notice => "the notice the policy asks for has not been given",
+        Suspension::OptedOut => "opted out",
+        Suspension::Human => "a human has the caller",
+    }
+}
+
+fn push_bounded<T>(queue: &mut VecDeque<T>, value: T, most: usize) {
+    if queue.len() == most {
+        queue.pop_front();
+    }
+    queue.push_back(value);
+}
+
+/// Slope of the least-squares line through the latest seconds, newest first; of fewer than two there is none.
+fn slope<'a>(newest_first: impl Iterator<Item = &'a Option<f64>>) -> Option<f64> {
+    let points: Vec<(f64, f64)> = newest_first.zip(0_u32..).filter_map(|(p, age)| Some((-f64::from(age), (*p)?))).collect();
+    let n = f64::from(u32::try_from(points.len()).ok()?);
+    let (mean_x, mean_y) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
+    let (mut xy, mut xx) = (0.0, 0.0);
+    for (x, y) in points {
+        xy += (x - mean_x) * (y - mean_y);
+        xx += (x - mean_x).powi(2);
+    }
+    (xx > 0.0).then(|| xy / xx)
+}

@@ -1,0 +1,354 @@
+//! One call, sans-IO: what is heard and told goes in, scores to make, transfers to act on and events come out.
+//! Absent here: sockets, clocks, threads, models.
+//!
+//! Two halves. The *hearing* turns packets into frames, descriptors and score requests as they arrive. The *decision* goes
+//! through the same call in the order of media time, one item after the other, and waits for a score that is on its way: so
+//! neither the size of packets, nor how the two tracks interleave, nor how late a score comes can change what it says.
+
+mod decision;
+mod event;
+mod hearing;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Arc,
+};
+
+use decision::Decision;
+pub use event::{Event, GapCause, What};
+use hearing::{AgentEar, CallerEar, Item};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    media::{TrackError, TrackFormat},
+    packet::{ContextPacket, Speaker},
+    policy::{Notice, Outcome, Policy, Suspension},
+    score::{Model, ScoreError, ScoreRequest, Scores},
+    units::{CallTime, MediaTime},
+};
+
+/// Arrival time after which a score counts as never made: an explicit request waits no longer than this behind one.
+pub const SCORE_DEADLINE_US: u64 = 500_000;
+
+/// Arrival time one track may lag behind the other before what is missing of it counts as lost.
+pub const STALL_DEADLINE_US: u64 = 1_000_000;
+
+/// Scores that may be under way; beyond, the oldest counts as never made.
+pub const SCORES_UNDER_WAY_MAX: usize = 64;
+
+/// A call's identity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct CallId(String);
+
+impl CallId {
+    /// An identity that somebody else gave.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    /// The identity of a call that is its content: a UUID of version 8 (RFC 9562 §5.8) from a SHA-256.
+    pub fn of_content(sha256: &[u8; 32]) -> Self {
+        Self(uuid(sha256))
+    }
+
+    /// The identity of the `n`-th transfer of this call: a UUID, the same whenever the same call is played.
+    pub fn transfer(&self, n: u32) -> String {
+        uuid(&Sha256::digest(format!("{}/transfer/{n}", self.0)).into())
+    }
+
+    /// The identity as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What holds for every call.
+#[derive(Debug)]
+pub struct CallConfig {
+    /// When to act.
+    pub policy: Policy,
+    /// What scores the voice; without it only cues beyond the voice decide.
+    pub model: Option<Model>,
+}
+
+/// What is known when a call begins.
+#[derive(Clone, Debug)]
+pub struct CallStart {
+    /// Where the audio comes from: `wav`, a protocol, a device.
+    pub source: String,
+    /// The name of the file, in replay.
+    pub file: Option<String>,
+    /// Which channel is the caller's: `left`, `right`, `mono`, or a protocol's own word.
+    pub caller_channel: String,
+    /// The caller's audio.
+    pub caller: TrackFormat,
+    /// The agent's or bot's audio, if there is any.
+    pub agent: Option<TrackFormat>,
+    /// The queue, for the policy's overrides and the packet.
+    pub queue: Option<String>,
+    /// The intent, likewise.
+    pub intent: Option<String>,
+    /// What the caller has been told already.
+    pub notice: Notice,
+    /// What the integrator gives along, for the packet.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a call is told.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Audio of one track.
+    Media {
+        /// Whose.
+        track: Speaker,
+        /// Place of the first sample: samples at the track's own rate since the call's start.
+        position: u64,
+        /// Whole samples in the track's encoding.
+        payload: &'a [u8],
+    },
+    /// The answer to the score request of that moment.
+    Scored(MediaTime, Result<Scores, ScoreError>),
+    /// The caller pressed a key.
+    Dtmf(char),
+    /// The caller was told, or agreed.
+    Notice(Notice),
+    /// Scoring must stop: hold, a pause, an opt-out, a human on the leg.
+    Suspend(Suspension),
+    /// One reason to stop is gone.
+    Lift(Suspension),
+    /// The integrator's API asks for a person on the caller's behalf.
+    ExplicitRequest,
+    /// A supervisor asks for a person.
+    Manual,
+    /// What became of the transfer.
+    TransferOutcome(Outcome),
+    /// The call is over, with the protocol's word for why.
+    Ended(&'a str),
+    /// The moment that [`Call::poll_timeout`] named has come.
+    Timeout,
+}
+
+/// What a call wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Score this window and answer with [`Input::Scored`].
+    Score(ScoreRequest),
+    /// Do this; losing it loses a transfer.
+    Act(Action),
+    /// This happened; losing it changes no decision.
+    Tell(Event),
+}
+
+/// What must be done outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Hand the caller to a human.
+    Transfer {
+        /// The transfer's id.
+        id: String,
+        /// Everything the human needs to know.
+        packet: Box<ContextPacket>,
+    },
+}
+
+/// Why a call wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutReason {
+    /// A score has not come.
+    ScoreLate,
+    /// A track has stopped sending.
+    TrackStalled,
+}
+
+/// One call.
+pub struct Call {
+    caller: CallerEar,
+    agent: Option<AgentEar>,
+    decision: Decision,
+    /// Items in the order in which they are decided on.
+    ready: VecDeque<(MediaTime, Item)>,
+    /// How far the track that lags behind has come, and since when it has come no further.
+    behind: Option<(MediaTime, CallTime)>,
+    ended: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl Call {
+    /// A call that begins now.
+    ///
+    /// # Errors
+    /// When a track is of a rate or channel that `media/` does not read.
+    pub fn new(id: CallId, start: CallStart, config: Arc<CallConfig>) -> Result<Self, TrackError> {
+        let agent = start.agent.map(AgentEar::new).transpose()?;
+        let mut caller = CallerEar::new(start.caller, config.model.as_ref())?;
+        let mut outputs = VecDeque::new();
+        let decision = Decision::new(id, start, &config, &mut outputs);
+        caller.attend(decision.attention());
+        Ok(Self { caller, agent, decision, ready: VecDeque::new(), behind: None, ended: false, outputs })
+    }
+
+    /// Takes one input. `now` is the arrival clock; it decides nothing but deadlines.
+    pub fn handle_input(&mut self, now: CallTime, input: Input<'_>) {
+        if self.ended && !matches!(input, Input::Scored(..) | Input::Timeout) {
+            return;
+        }
+        match input {
+            Input::Media { track: Speaker::Caller, position, payload } => {
+                let received = self.caller.push(now, position, payload, &mut self.outputs);
+                self.refused(received, Speaker::Caller);
+            }
+            Input::Media { track: Speaker::Agent, position, payload } => {
+                if let Some(agent) = &mut self.agent {
+                    let received = agent.push(position, payload);
+                    self.refused(received, Speaker::Agent);
+                }
+            }
+            Input::Scored(at, answer) => self.answer(at, answer),
+            Input::Dtmf(key) => self.tell(Item::Dtmf(key)),
+            Input::Notice(given) => self.tell(Item::Notice(given)),
+            Input::Suspend(why) => self.tell(Item::Suspend(why)),
+            Input::Lift(why) => self.tell(Item::Lift(why)),
+            Input::ExplicitRequest => self.tell(Item::ExplicitRequest),
+            Input::Manual => self.tell(Item::Manual),
+            Input::TransferOutcome(outcome) => self.tell(Item::Outcome(outcome)),
+            Input::Ended(cause) => self.end(now, cause),
+            Input::Timeout => self.time_out(now),
+        }
+        self.merge();
+        self.watch_for_stalls(now);
+        while let Some((at, item)) = self.ready.pop_front_if(|(_, item)| !item.is_awaited()) {
+            self.decision.handle(at, item, &mut self.outputs);
+            self.caller.attend(self.decision.attention());
+        }
+    }
+
+    /// The next thing to be done, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Timeout`] should come at the latest, and why.
+    pub fn poll_timeout(&self) -> Option<(CallTime, TimeoutReason)> {
+        let asked = self.awaited().map(|asked| (asked.after_micros(SCORE_DEADLINE_US), TimeoutReason::ScoreLate)).min_by_key(|t| t.0);
+        let behind = self.behind.map(|(_, since)| (since.after_micros(STALL_DEADLINE_US), TimeoutReason::TrackStalled));
+        asked.into_iter().chain(behind).min_by_key(|(at, _)| *at)
+    }
+
+    /// The end of what has been received of the caller.
+    pub fn time(&self) -> MediaTime {
+        self.caller.time()
+    }
+
+    /// Puts what was told behind everything heard so far, and dates it with the end of what was received.
+    fn tell(&mut self, item: Item) {
+        self.merge();
+        let at = self.caller.time().max(self.agent.as_ref().map_or(MediaTime::ZERO, AgentEar::time));
+        self.ready.push_back((at, item));
+    }
+
+    fn answer(&mut self, at: MediaTime, answer: Result<Scores, ScoreError>) {
+        let items = self.ready.iter_mut().chain(self.caller.items.iter_mut());
+        for (_, item) in items.filter(|(t, item)| *t == at && item.is_awaited()) {
+            item.answer(answer);
+        }
+    }
+
+    /// Moves items of both tracks into one order, as far as neither can still bring an earlier one. Of the same moment the
+    /// caller's comes first.
+    fn merge(&mut self) {
+        let Some(agent) = &mut self.agent else {
+            self.ready.append(&mut self.caller.items);
+            return;
+        };
+        loop {
+            let caller_next = self.caller.items.front().map(|(t, _)| *t).filter(|t| *t <= agent.through);
+            let agent_next = agent.items.front().map(|(t, _)| *t).filter(|t| *t < self.caller.through);
+            let item = match (caller_next, agent_next) {
+                (None, None) => return,
+                (Some(c), Some(a)) if a < c => agent.items.pop_front(),
+                (Some(_), _) => self.caller.items.pop_front(),
+                (None, Some(_)) => agent.items.pop_front(),
+            };
+            self.ready.extend(item);
+        }
+    }
+
+    fn awaited(&self) -> impl Iterator<Item = CallTime> + '_ {
+        self.ready.iter().chain(self.caller.items.iter()).filter_map(|(_, item)| item.asked())
+    }
+
+    fn watch_for_stalls(&mut self, now: CallTime) {
+        let progress = self.agent.as_ref().filter(|_| !self.ended).map(|agent| agent.time().min(self.caller.time()));
+        let level = self.agent.as_ref().is_none_or(|agent| agent.time() == self.caller.time());
+        self.behind = match (self.behind, progress) {
+            (_, None) => None,
+            _ if level => None,
+            (Some((at, since)), Some(progress)) if at == progress => Some((at, since)),
+            (_, Some(progress)) => Some((progress, now)),
+        };
+        let too_many = self.awaited().count().saturating_sub(SCORES_UNDER_WAY_MAX);
+        let items = self.ready.iter_mut().chain(self.caller.items.iter_mut());
+        items.filter(|(_, item)| item.is_awaited()).take(too_many).for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
+    }
+
+    fn time_out(&mut self, now: CallTime) {
+        let late = |asked: CallTime| asked.after_micros(SCORE_DEADLINE_US) <= now;
+        let items = self.ready.iter_mut().chain(self.caller.items.iter_mut());
+        items.filter(|(_, item)| item.asked().is_some_and(late)).for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
+        if self.behind.is_some_and(|(_, since)| since.after_micros(STALL_DEADLINE_US) <= now) {
+            if let Some(agent) = &mut self.agent {
+                let to = agent.time().max(self.caller.time());
+                agent.skip_to(to);
+                self.caller.skip_to(now, to, &mut self.outputs);
+            }
+        }
+    }
+
+    fn end(&mut self, now: CallTime, cause: &str) {
+        self.caller.finish(now, &mut self.outputs);
+        let mut last = self.caller.through;
+        if let Some(agent) = &mut self.agent {
+            agent.finish();
+            last = last.max(agent.through);
+            (agent.through, self.caller.through) = (last, last);
+        }
+        self.merge();
+        self.ended = true;
+        self.ready.push_back((last, Item::Ended(cause.to_owned())));
+    }
+
+    fn refused(&mut self, received: Result<crate::media::Received, TrackError>, track: Speaker) {
+        let problem = match received {
+            Ok(received) if received.trailing_bytes > 0 => {
+                format!("{} bytes at the end of a payload are no whole sample and were left out", received.trailing_bytes)
+            }
+            Ok(_) => return,
+            Err(error) => format!("a payload was refused: {error}"),
+        };
+        self.tell(Item::Problem { track, problem });
+    }
+}
+
+fn uuid(sha256: &[u8; 32]) -> String {
+    let hex: String = sha256
+        .iter()
+        .take(16)
+        .enumerate()
+        .map(|(n, byte)| match n {
+            6 => format!("{:02x}", byte & 0x0f | 0x80),
+            8 => format!("{:02x}", byte & 0x3f | 0x80),
+            _ => format!("{byte:02x}"),
+        })
+        .collect();
+    let mut groups = [8, 4, 4, 4, 12].iter().scan(hex.chars(), |rest, n| Some(rest.take(*n).collect::<String>()));
+    std::array::from_fn::<_, 5, _>(|_| groups.next().unwrap_or_default()).join("-")
+}

@@ -1,0 +1,65 @@
+//! Descriptors → frustration scores: the model's contract and card, and (feature `onnx`) the sessions that run it.
+//! The only room that knows ONNX Runtime.
+//!
+//! The contract `warmline.score/1` is stateless: the window is the state. The call keeps the caller's last frames of
+//! speech and sends them whole, so a lost or late answer cannot poison the next, and any score can be made again from
+//! what `warmline features` writes.
+
+mod calibration;
+mod card;
+#[cfg(feature = "onnx")]
+mod onnx;
+mod window;
+
+pub use calibration::{Calibration, CallerCalibration, CallerScores};
+pub use card::{CONTRACT, Card, CardError, Model};
+#[cfg(feature = "onnx")]
+pub use onnx::{LIBRARY, ModelError, Runtime, RuntimeError, Scorer};
+use serde::{Deserialize, Serialize};
+pub use window::{SpeechWindow, Window};
+
+use crate::units::MediaTime;
+
+/// Which of the two models scores: the one that runs on every call, or the one that runs on suspicion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Runs on every call, all the time.
+    Watch,
+    /// Runs while `watch` is suspicious.
+    Confirm,
+}
+
+/// A window to be scored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoreRequest {
+    /// Which model is asked.
+    pub stage: Stage,
+    /// The end of the window: it names the request, and the answer is dated with it.
+    pub at: MediaTime,
+    /// What is scored.
+    pub window: Window,
+}
+
+/// What a model says of a window, before calibration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Log-odds that the voice sounds frustrated.
+    pub frustration: f32,
+    /// Log-odds that the window is a person speaking, where the model has that head.
+    pub speech: Option<f32>,
+}
+
+/// Why a window has no score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScoreError {
+    /// The answer did not come within [`crate::call::SCORE_DEADLINE_US`].
+    #[error("the score came too late")]
+    Late,
+    /// The model's output was NaN or infinite.
+    #[error("the model answered with a number that is not finite")]
+    NotFinite,
+    /// ONNX Runtime failed.
+    #[error("ONNX Runtime could not run the model")]
+    Failed,
+}
