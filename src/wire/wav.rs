@@ -163,10 +163,11 @@ pub fn parse(head: &[u8]) -> Result<Wav, WavError> {
         match &chunk.0 {
             b"data" => {
                 let format = format.ok_or(Malformed::NoFormat { data_at: body })?;
-                let data_len = match (len, sizes) {
-                    (u32::MAX, Some(sizes)) if sizes_are_64_bit => known(sizes),
-                    _ => known(u64::from(len)),
+                let written = match sizes {
+                    Some(sizes) if sizes_are_64_bit && len == u32::MAX => sizes,
+                    _ => u64::from(len),
                 };
+                let data_len = known(written, format);
                 return Ok(Wav { data_at: body, data_len, ..format });
             }
             b"fmt " => format = Some(parse_format(head, body, len)?),
@@ -193,12 +194,14 @@ const FORMAT_LEN: u32 = 16;
 /// `WAVEFORMATEXTENSIBLE`.
 const EXTENSIBLE_LEN: u32 = 40;
 
-/// A length of samples, unless it is one that streaming writers leave behind: zero, all ones, and the 0x7FFFF000 of
-/// SoX.
-fn known(data_len: u64) -> Option<u64> {
+/// A length of samples, unless it is one that streaming writers leave behind: zero, all ones, or the whole samples in
+/// 0x7FFFF000 bytes (SoX).
+fn known(data_len: u64, format: Wav) -> Option<u64> {
     const ALL_ONES: u64 = u32::MAX as u64;
+    let bytes_per_sample = format.encoding.bytes_per_sample() as u64 * u64::from(format.channels);
     match data_len {
-        0 | 0x7FFF_F000 | ALL_ONES | u64::MAX => None,
+        0 | ALL_ONES | u64::MAX => None,
+        sox if sox == 0x7FFF_F000 / bytes_per_sample * bytes_per_sample => None,
         data_len => Some(data_len),
     }
 }
