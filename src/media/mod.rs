@@ -1,5 +1,14 @@
 //! Packets → 8 kHz mono frames per track. Absent here: async, sockets.
 
+pub mod encoding;
+pub mod framer;
+pub mod g711;
+pub mod resample;
+pub mod track;
+
+pub use framer::{Frame, Framer};
+pub use track::{Agent, Caller, Gap, Heard, Received, Track, TrackError, TrackFormat};
+
 /// Samples of one frame: 25 ms at 8 kHz.
 pub const FRAME_LEN: usize = 200;
 
