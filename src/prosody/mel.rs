@@ -26,7 +26,6 @@ struct Filter {
 
 impl<const BANDS: usize> MelBank<BANDS> {
     /// `BANDS` filters, the first rising from `low_hz`, the last falling to `high_hz`.
-    #[allow(clippy::cast_precision_loss, reason = "bands and bins are few")]
     pub fn new(low_hz: f32, high_hz: f32) -> Self {
         let (low, high) = (mel(low_hz), mel(high_hz));
         let step = (high - low) / (BANDS + 1) as f32;
@@ -77,7 +76,6 @@ pub struct Cepstrum {
 
 impl Cepstrum {
     /// Tabulates the cosines.
-    #[allow(clippy::cast_precision_loss, reason = "bands are few")]
     pub fn new() -> Self {
         let n = AUDITORY_BANDS as f32;
         Self {
@@ -101,6 +99,7 @@ impl Default for Cepstrum {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "zero and the floor are exact")]
 mod tests {
     use super::{
         super::spectrum::{Spectrum, tests::tone},
