@@ -1,6 +1,10 @@
 //! Frames of the caller's voice → low-level descriptors, feature set [`FEATURE_SET`].
 //! Absent here: any model, any clock, the agent's voice.
 
+pub mod loudness;
+pub mod mel;
+pub mod spectrum;
+
 use crate::units::MediaTime;
 
 /// The name and version of the descriptors of [`Lld`]: a model card names it, and a model made for another one is refused.
@@ -16,21 +20,23 @@ pub struct Lld {
     pub at: MediaTime,
     /// Speech, after onset and hangover.
     pub speech: bool,
-    /// Level of the frame: 10 log10 of the mean square, dB relative to full scale.
+    /// Level: 10 log10 of the mean square, dB re full scale (a full-scale sine: -3); floor -140 dB.
     pub level_dbfs: f32,
-    /// Perceptual loudness: sum over an auditory spectrum compressed with exponent 1/3 (arbitrary linear unit, as openSMILE's).
+    /// Perceptual loudness: mean over an auditory spectrum compressed with exponent 0.33, in openSMILE's arbitrary linear unit.
     pub loudness: f32,
-    /// Spectral centroid, Hz.
+    /// Centroid of the power spectrum, Hz; 0 in digital silence.
     pub centroid_hz: f32,
-    /// Spectral flux between this frame's and the last frame's normalised magnitude spectrum (gain-invariant).
+    /// Spectral flux: distance between this frame's and the last frame's magnitude spectrum, both of unit norm, so that gain
+    /// does not matter: 0..=√2.
     pub flux: f32,
-    /// Slope of the spectrum from 0 to 500 Hz, dB per kHz... see `spectrum`.
+    /// Slope of the least-squares line through the spectrum from 0 to 500 Hz, dB per Hz.
     pub slope_0_500: f32,
-    /// Slope of the spectrum from 500 to 1500 Hz.
+    /// The same from 500 to 1500 Hz.
     pub slope_500_1500: f32,
-    /// Alpha ratio: energy 50-1000 Hz over energy 1-5 kHz (here up to the band's end), dB.
+    /// Alpha ratio: energy from 1 kHz up (to 5 kHz; here to the band's end, 4 kHz) over energy from 50 Hz to 1 kHz, dB. As in
+    /// openSMILE a louder, tenser voice has more; some authors turn the fraction round.
     pub alpha_ratio_db: f32,
-    /// Hammarberg index: strongest peak 0-2 kHz over strongest peak 2-5 kHz (here up to the band's end), dB.
+    /// Hammarberg index: strongest peak below 2 kHz over strongest peak from 2 to 5 kHz (here to the band's end), dB.
     pub hammarberg_db: f32,
     /// How likely the frame is voiced, 0..=1.
     pub voicing: f32,
@@ -38,9 +44,9 @@ pub struct Lld {
     pub voiced: Option<Voiced>,
     /// Syllable nuclei per second over the last seconds of speech.
     pub syllable_rate: f32,
-    /// Mel-frequency cepstral coefficients 1-4.
+    /// Mel-frequency cepstral coefficients 1-4: of 26 bands from 20 Hz to 4 kHz, with lifter 22.
     pub mfcc: [f32; 4],
-    /// Energy in each mel band, dB re full scale; floor -140 dB.
+    /// Energy in each of 40 HTK mel bands, dB re full scale (the bands together: the level); floor -140 dB.
     pub mel_db: [f32; MEL_BANDS],
 }
 
