@@ -99,17 +99,24 @@ def compare(command, raw, sound):
         sound, _ = soundfile.read(wav, dtype="float64")
         output = subprocess.run([*shlex.split(command), str(wav)], check=True, capture_output=True, text=True).stdout
     ours = list(csv.DictReader(io.StringIO(output)))
-    column = lambda name: np.array([float(row[name] or "nan") for row in ours])
+    column = lambda name: np.array([float(row.get(name) or "nan") for row in ours])
     centre = column("at_s") + FRAME_S / 2
 
-    def cut(x):
-        return parselmouth.Sound(x[LEAD : LEAD + (len(x) - LEAD) // HOP * HOP], RATE, start_time=LEAD / RATE)
+    def cut(x, lead=LEAD):
+        return parselmouth.Sound(x[lead : lead + (len(x) - lead) // HOP * HOP], RATE, start_time=lead / RATE)
 
     def pitch_of(x):
         return cut(x).to_pitch_ac(time_step=HOP_S, pitch_floor=F0_MIN, pitch_ceiling=F0_MAX)
 
     pitch, pitch_raw = pitch_of(sound), pitch_of(raw)
-    harmonicity = cut(sound).to_harmonicity_ac(time_step=HOP_S, minimum_pitch=F0_MIN)
+    hnr_ac = cut(sound).to_harmonicity_ac(time_step=HOP_S, minimum_pitch=F0_MIN, periods_per_window=4.5)
+    hnr_cc = cut(sound, LEAD + HOP // 2).to_harmonicity_cc(time_step=HOP_S, minimum_pitch=F0_MIN, periods_per_window=1.0)
+
+    def at_times(hnr):
+        """Praat's harmonicity at the pitch frames; silence (-200 dB) is unknown."""
+        known = np.where(hnr.values[0] > -100, hnr.values[0], np.nan)
+        return np.interp(times[apart], hnr.xs(), known, np.nan, np.nan)
+
     times = pitch.xs()
     nearest = np.array([np.abs(centre - t).argmin() if len(centre) else 0 for t in times], dtype=int)
     apart = np.abs(centre[nearest] - times) < 1e-4
@@ -121,10 +128,12 @@ def compare(command, raw, sound):
         "praat": pitch.selected_array["frequency"][apart],
         "praat_raw": pitch_raw.selected_array["frequency"][apart],
         "hnr": column("hnr_db")[nearest],
-        "praat_hnr": np.array([harmonicity.get_value(t) for t in times[apart]]),
+        "hnr_ac": at_times(hnr_ac),
+        "hnr_cc": at_times(hnr_cc),
         "jitter": mean_of_voiced(column("jitter_local"), column("f0_hz")),
         "shimmer": mean_of_voiced(column("shimmer_local"), column("f0_hz")),
         "h1_h2": column("h1_h2_db")[nearest],
+        "h4_h2k": column("h4_h2k_db")[nearest],
         "praat_jitter": call(points, "Get jitter (local)", *local),
         "praat_shimmer": call([cut(sound), points], "Get shimmer (local)", *local, 1.6),
     }
@@ -156,12 +165,14 @@ def report(rows, args):
         line(f"voicing agrees; {name}", lambda clips: voicing(clips, reference))
         line(f"voiced here, unvoiced there; {name}", lambda clips: only(clips, "f0", reference))
         line(f"unvoiced here, voiced there; {name}", lambda clips: only(clips, reference, "f0"))
-    line("hnr_db: frames' correlation", lambda clips: hnr(clips, correlation))
-    line("hnr_db: mean difference, dB", lambda clips: hnr(clips, lambda a, b: f"{(a - b).mean():+.2f}"))
+    for kind in ["ac", "cc"]:
+        line(f"hnr_db: correlation with Praat's ({kind})", lambda clips: hnr(clips, kind, correlation))
+        line(f"hnr_db: median difference, dB ({kind})", lambda clips: hnr(clips, kind, difference))
     for name in ["jitter", "shimmer"]:
         for kind, figure in [("correlation", correlation), ("rank correlation", ranks), ("ratio of medians", ratio)]:
             line(f"{name}_local of a clip: {kind}", lambda clips: of_clips(clips, name, figure))
-    print(f"\nh1_h2_db, telephone against recording: {same_descriptor(rows, 'h1_h2')}")
+    for name in ["h1_h2", "h4_h2k"]:
+        print(f"\n{name}_db, telephone against recording: {same_descriptor(rows, name)}")
     print("\n| corpus | clips | f0 within 3 %: recorded | telephone | voicing agrees: recorded | telephone |")
     print("|---|---|---|---|---|---|")
     for corpus in corpora:
@@ -204,11 +215,11 @@ def only(clips, voiced, unvoiced):
     return percent((a > 0) & ~(b > 0))
 
 
-def hnr(clips, figure):
+def hnr(clips, kind, figure):
     import numpy as np
 
-    f0, praat, ours, theirs = joined(clips, "f0", "praat", "hnr", "praat_hnr")
-    known = (f0 > 0) & (praat > 0) & np.isfinite(theirs) & (theirs > -100)
+    f0, praat, ours, theirs = joined(clips, "f0", "praat", "hnr", f"hnr_{kind}")
+    known = (f0 > 0) & (praat > 0) & np.isfinite(theirs)
     return figure(ours[known], theirs[known]), known.sum()
 
 
@@ -238,6 +249,12 @@ def ranks(a, b):
     from scipy.stats import spearmanr
 
     return f"{spearmanr(a, b).statistic:.3f}"
+
+
+def difference(a, b):
+    import numpy as np
+
+    return f"{np.median(a - b):+.2f}"
 
 
 def ratio(a, b):
