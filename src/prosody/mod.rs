@@ -4,6 +4,8 @@
 pub mod loudness;
 pub mod mel;
 pub mod spectrum;
+pub mod pitch;
+pub mod voice;
 
 use crate::units::MediaTime;
 
