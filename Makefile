@@ -1,0 +1,82 @@
+# What one does with a checkout of Warmline; `make help` lists it.
+
+CARGO     ?= cargo
+PYTHON    ?= python3
+# Where `make reference` finds labelled speech: manifest.csv and the audio it names.
+CORPORA   ?= ../shared/corpora
+
+# ort loads this library at run time; scripts/setup puts it there.
+export ORT_DYLIB_PATH ?= $(CURDIR)/.warmline/lib/libonnxruntime.so
+
+WARMLINE  := target/release/warmline
+DEMO_CALL := fixtures/calls/escalating.wav
+VENV      := .venv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint bench reference fixtures check-fixtures clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## fetch the ONNX Runtime library and what else a build needs (idempotent)
+	@scripts/setup
+
+build: ## compile the release program
+	$(CARGO) build --release --locked
+
+demo: setup ## replay a call whose caller loses patience
+	@echo "demo: compiling the release program; the first time takes some minutes"
+	@$(CARGO) build --release --locked --quiet
+	@echo "demo: $(WARMLINE) replay $(DEMO_CALL)"
+	@$(WARMLINE) replay $(DEMO_CALL)
+
+test: setup ## run every test, the documentation's too
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		echo "$(CARGO) nextest run"; $(CARGO) nextest run --locked $(if $(CI),--profile ci); \
+	else \
+		echo "$(CARGO) test"; $(CARGO) test --locked --no-fail-fast --lib --bins --tests --examples; \
+	fi
+	$(CARGO) test --locked --doc
+
+lint: ## format, clippy, documentation, the core alone, licences
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO) check --locked --lib --no-default-features
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		echo "$(CARGO) deny check bans licenses sources"; $(CARGO) deny --all-features check bans licenses sources; \
+	else \
+		echo "lint: cargo-deny is not installed, so licences were not checked"; \
+	fi
+
+bench: setup ## measure what a frame, a call and a score cost
+	$(CARGO) bench --locked
+
+reference: setup $(VENV)/reference.stamp ## compare the descriptors with Praat and openSMILE on CORPORA
+	@test -f "$(CORPORA)/manifest.csv" || { echo "reference: no manifest.csv in $(CORPORA); say where it is: make reference CORPORA=DIR" >&2; exit 2; }
+	$(CARGO) build --release --locked
+	$(VENV)/bin/python tests/reference/pitch.py --corpora "$(CORPORA)" --warmline $(WARMLINE) >$(VENV)/pitch.md
+	$(VENV)/bin/python tests/reference/egemaps.py --corpora "$(CORPORA)" --warmline $(WARMLINE) >$(VENV)/egemaps.md
+	cat $(VENV)/pitch.md $(VENV)/egemaps.md >tests/reference/FIGURES.md
+	@echo "reference: tests/reference/FIGURES.md is written"
+
+fixtures: $(VENV)/fixtures.stamp ## make fixtures/calls again (needs Debian's espeak-ng)
+	$(VENV)/bin/python fixtures/make_fixtures.py
+
+check-fixtures: $(VENV)/fixtures.stamp ## say whether fixtures/calls is what the generator makes
+	$(VENV)/bin/python fixtures/make_fixtures.py --check
+
+clean: ## remove what was compiled (not the ONNX Runtime library)
+	$(CARGO) clean
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/reference.stamp: tests/reference/requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/fixtures.stamp: fixtures/requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
