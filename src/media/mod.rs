@@ -1,5 +1,7 @@
 //! Packets → 8 kHz mono frames per track. Absent here: async, sockets.
 
+pub mod activity;
+
 /// Samples of one frame: 25 ms at 8 kHz.
 pub const FRAME_LEN: usize = 200;
 
