@@ -1,6 +1,9 @@
 //! Frames of the caller's voice → low-level descriptors, feature set [`FEATURE_SET`].
 //! Absent here: any model, any clock, the agent's voice.
 
+pub mod pitch;
+pub mod voice;
+
 use crate::units::MediaTime;
 
 /// The name and version of the descriptors of [`Lld`]: a model card names it, and a model made for another one is refused.
