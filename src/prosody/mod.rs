@@ -1,7 +1,12 @@
 //! Frames of the caller's voice → low-level descriptors, feature set [`FEATURE_SET`].
 //! Absent here: any model, any clock, the agent's voice.
 
+pub mod loudness;
+pub mod mel;
 pub mod pitch;
+pub mod rate;
+pub mod spectrum;
+pub mod speech;
 pub mod voice;
 
 use crate::units::MediaTime;

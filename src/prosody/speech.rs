@@ -58,7 +58,7 @@ impl SpeechDetector {
     pub fn new() -> Self {
         Self {
             activity: Activity::new(),
-            statistics: Statistics::default(),
+            statistics: Statistics::new(),
             gate_is_open: false,
             sound: 0,
             frames: 0,
@@ -90,4 +90,151 @@ impl Default for SpeechDetector {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What speech is told by, over the sound of about the last second.
+#[derive(Clone, Copy, Debug)]
+struct Values {
+    /// Mean voicing.
+    voicing: f32,
+    /// Standard deviation of voicing: vowels and consonants take turns.
+    voicing_sd: f32,
+    /// Share of the voiced 30 ms runs whose pitch stands still, as notes and tones do.
+    steady: f32,
+    /// Share of the voiced 30 ms runs whose pitch glides, as voices do.
+    gliding: f32,
+    /// Standard deviation of the first two cepstral coefficients, dB: the spectrum's tilt and its middle move.
+    c1_sd: f32,
+    c2_sd: f32,
+    /// The strongest mel band over the mean of all, dB: tones stick out.
+    crest_db: f32,
+    /// Mean change of level over 40 ms, dB.
+    level_change_db: f32,
+}
+
+/// Log-odds of speech against everything else.
+///
+/// Logistic regression fitted by `models/train/fit_speech.py`, which says on what.
+fn logit(v: &Values) -> f32 {
+    -0.0 + 0.0 * v.voicing
+        + 0.0 * v.voicing_sd
+        + 0.0 * v.steady
+        + 0.0 * v.gliding
+        + 0.0 * v.c1_sd
+        + 0.0 * v.c2_sd
+        + 0.0 * v.crest_db
+        + 0.0 * v.level_change_db
+}
+
+/// Leaky sums over the frames with sound in them; time goes on in the others.
+#[derive(Clone, Debug)]
+struct Statistics {
+    sums: [f32; TERMS],
+    /// Pitch of the last frames in semitones, newest first; `None` where unvoiced.
+    semitones: [Option<f32>; RUN_FRAMES + 1],
+    /// Level of the last frames, dB re full scale, newest first.
+    levels_dbfs: [f32; CHANGE_FRAMES + 1],
+    cosines: [[f32; MEL_BANDS]; 2],
+}
+
+/// Frames of one average in the statistics: the last second has 81 % of its weight.
+const MEMORY_FRAMES: f32 = 60.0;
+
+const TERMS: usize = 12;
+
+/// Pitch is compared over 30 ms of unbroken voicing: the ear's own step is longer, a single period's too noisy.
+const RUN_FRAMES: usize = 3;
+
+/// A pitch that moves less over a run stands still, semitones: 5 semitones a second.
+const STEADY_SEMITONES: f32 = 0.15;
+
+/// A pitch that moves more over a run has jumped: a new note, or an octave error.
+const JUMP_SEMITONES: f32 = 2.0;
+
+/// A level is compared with the one 40 ms before.
+const CHANGE_FRAMES: usize = 4;
+
+/// Changes of level count up to this, dB.
+const CHANGE_MAX_DB: f32 = 20.0;
+
+/// Bands this far below the strongest, and below [`BAND_FLOOR_DB`], count as that: what lies there is the codec's noise.
+const RANGE_DB: f32 = 40.0;
+
+const BAND_FLOOR_DB: f32 = -100.0;
+
+impl Statistics {
+    fn new() -> Self {
+        Self {
+            sums: [0.0; TERMS],
+            semitones: [None; RUN_FRAMES + 1],
+            levels_dbfs: [BAND_FLOOR_DB; CHANGE_FRAMES + 1],
+            cosines: [cosine(1), cosine(2)],
+        }
+    }
+
+    fn observe(&mut self, cues: &SpeechCues<'_>, is_sound: bool) {
+        self.semitones.rotate_right(1);
+        self.levels_dbfs.rotate_right(1);
+        if let ([semitone, ..], [level, ..]) = (&mut self.semitones, &mut self.levels_dbfs) {
+            *semitone = (cues.f0_hz > 0.0).then(|| 12.0 * cues.f0_hz.log2());
+            *level = cues.level_dbfs.max(BAND_FLOOR_DB);
+        }
+        let terms = if is_sound { self.terms(cues) } else { [0.0; TERMS] };
+        for (sum, term) in self.sums.iter_mut().zip(terms) {
+            *sum += (term - *sum) / MEMORY_FRAMES;
+        }
+    }
+
+    fn terms(&self, cues: &SpeechCues<'_>) -> [f32; TERMS] {
+        let [level, .., past_level] = self.levels_dbfs;
+        let run = self.semitones.iter().all(Option::is_some);
+        let moved = match self.semitones {
+            [Some(now), Some(_), Some(_), Some(then)] => (now - then).abs(),
+            _ => f32::INFINITY,
+        };
+        let share = |is: bool| f32::from(u8::from(is));
+
+        let top = cues.mel_db.iter().copied().fold(BAND_FLOOR_DB, f32::max);
+        let floor = (top - RANGE_DB).max(BAND_FLOOR_DB);
+        let bands = cues.mel_db.map(|db| db.max(floor));
+        let mean = bands.iter().sum::<f32>() / 40.0;
+        let [c1, c2] = self.cosines.each_ref().map(|cosine| bands.iter().zip(cosine).map(|(db, c)| db * c).sum::<f32>());
+        [
+            1.0,
+            cues.voicing,
+            cues.voicing * cues.voicing,
+            share(run),
+            share(moved < STEADY_SEMITONES),
+            share((STEADY_SEMITONES..JUMP_SEMITONES).contains(&moved)),
+            c1,
+            c1 * c1,
+            c2,
+            c2 * c2,
+            top - mean,
+            (level - past_level).abs().min(CHANGE_MAX_DB),
+        ]
+    }
+
+    fn values(&self) -> Values {
+        let [sound, voicing, voicing2, runs, steady, gliding, c1, c1_2, c2, c2_2, crest, change] = self.sums;
+        let mean = |sum: f32| sum / sound.max(1e-3);
+        let sd = |sum: f32, squares: f32| (mean(squares) - mean(sum) * mean(sum)).max(0.0).sqrt();
+        Values {
+            voicing: mean(voicing),
+            voicing_sd: sd(voicing, voicing2),
+            steady: steady / (runs + 0.1),
+            gliding: gliding / (runs + 0.1),
+            c1_sd: sd(c1, c1_2),
+            c2_sd: sd(c2, c2_2),
+            crest_db: mean(crest),
+            level_change_db: mean(change),
+        }
+    }
+}
+
+/// Row `k` of the discrete cosine transform (II) over the mel bands.
+#[allow(clippy::cast_precision_loss, reason = "bands are few")]
+fn cosine(k: usize) -> [f32; MEL_BANDS] {
+    let n = MEL_BANDS as f32;
+    std::array::from_fn(|band| (2.0 / n).sqrt() * (PI * k as f32 * (band as f32 + 0.5) / n).cos())
 }
