@@ -1,11 +1,13 @@
 //! Packets → 8 kHz mono frames per track. Absent here: async, sockets.
 
+pub mod activity;
 pub mod encoding;
 pub mod framer;
 pub mod g711;
 pub mod resample;
 pub mod track;
 
+pub use activity::Activity;
 pub use framer::{Frame, Framer};
 pub use track::{Agent, Caller, Gap, Heard, Received, Track, TrackError, TrackFormat};
 

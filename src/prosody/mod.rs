@@ -1,11 +1,19 @@
 //! Frames of the caller's voice → low-level descriptors, feature set [`FEATURE_SET`].
 //! Absent here: any model, any clock, the agent's voice.
 
+mod analyser;
+mod baseline;
 pub mod loudness;
 pub mod mel;
-pub mod spectrum;
 pub mod pitch;
+pub mod rate;
+pub mod spectrum;
+pub mod speech;
 pub mod voice;
+
+pub use analyser::{Analyser, LATENCY_FRAMES};
+pub(crate) use baseline::median;
+pub use baseline::{Baseline, Descriptor, Deviation, Summariser, Summary};
 
 use crate::units::MediaTime;
 
