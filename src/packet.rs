@@ -230,10 +230,19 @@ impl ContextPacket {
 
 impl Reference {
     fn new(transfer: &str, cue: Cue, probability: Option<Probability>) -> Self {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a probability times 255 fits a byte")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a probability times 255 fits a byte"
+        )]
         let score = probability.map_or(0, |p| (p.get() * 255.0).round() as u8);
         let id: String = transfer.chars().filter(char::is_ascii_hexdigit).collect();
-        Self { transfer: transfer.into(), score, reason: cue.code(), uui: format!("{id}{score:02x}{:02x}", cue.code()) }
+        Self {
+            transfer: transfer.into(),
+            score,
+            reason: cue.code(),
+            uui: format!("{id}{score:02x}{:02x}", cue.code()),
+        }
     }
 }
 
@@ -261,7 +270,10 @@ pub fn rounded(value: f64, decimals: i32) -> f64 {
 }
 
 fn brief(reference: &Reference, full: &Full) -> BTreeMap<String, String> {
-    let changes = full.evidence.first().map(|m| m.changes.iter().map(|c| c.words.as_str()).collect::<Vec<_>>().join(", "));
+    let changes = full
+        .evidence
+        .first()
+        .map(|m| m.changes.iter().map(|c| c.words.as_str()).collect::<Vec<_>>().join(", "));
     let pairs = [
         ("transfer_id", Some(reference.transfer.clone())),
         ("call_id", Some(full.call.id.clone())),
@@ -283,7 +295,11 @@ fn brief(reference: &Reference, full: &Full) -> BTreeMap<String, String> {
 
 /// Printable ASCII of at most [`BRIEF_VALUE_MAX`] bytes: anything else could end a header or be cut by a receiver.
 fn header_safe(value: &str) -> String {
-    value.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).take(BRIEF_VALUE_MAX).collect()
+    value
+        .chars()
+        .map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' })
+        .take(BRIEF_VALUE_MAX)
+        .collect()
 }
 
 #[cfg(test)]
@@ -323,7 +339,10 @@ mod tests {
     fn nothing_in_the_brief_can_end_a_header_or_outgrow_it() {
         let brief = packet(&format!("bill\r\nX-Evil: 1\u{1F4A3}{}", "a".repeat(9_999))).brief;
         for (key, value) in &brief {
-            assert!(value.len() <= BRIEF_VALUE_MAX && value.bytes().all(|b| (0x20..0x7f).contains(&b)), "{key}: {value}");
+            assert!(
+                value.len() <= BRIEF_VALUE_MAX && value.bytes().all(|b| (0x20..0x7f).contains(&b)),
+                "{key}: {value}"
+            );
         }
         assert!(brief["queue"].starts_with("bill??X-Evil: 1?aaa"));
     }

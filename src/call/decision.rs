@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     packet::{
-        CallContext, Change, Consent, ContextPacket, Conversation, Full, KeyPress, Moment, Named, Provenance, Speaker,
-        Trend, Trigger, Turn, rounded, seconds,
+        CallContext, Change, Consent, ContextPacket, Conversation, Full, KeyPress, Moment, Named, Provenance,
+        Speaker, Trend, Trigger, Turn, rounded, seconds,
     },
     policy::{Cue, Decision as Verdict, Escalation, Notice, Observation, Outcome, State, Suspension},
     prosody::{Baseline, Deviation, FEATURE_SET, Summary},
@@ -69,15 +69,21 @@ struct Rising {
 }
 
 impl Decision {
-    pub(super) fn new(id: CallId, start: CallStart, config: &Arc<CallConfig>, outputs: &mut VecDeque<Output>) -> Self {
+    pub(super) fn new(
+        id: CallId,
+        start: CallStart,
+        config: &Arc<CallConfig>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Self {
         let rules = config.policy.rules_for(start.queue.as_deref(), start.intent.as_deref()).clone();
         let mut escalation = Escalation::new(rules);
         if !escalation.rules().notice.is_met(start.notice) {
             escalation.observe(MediaTime::ZERO, Observation::Suspend(Suspension::Notice));
         }
-        let CallStart { source, file, caller_channel, queue, intent, notice, metadata, caller: _, agent: _ } = start;
+        let CallStart { source, file, caller_channel, queue, intent, notice, metadata, caller: _, agent: _ } =
+            start;
         let context = CallContext { id: id.to_string(), source, queue, intent, metadata };
-        let mut decision = Self {
+        let decision = Self {
             id,
             config: Arc::clone(config),
             escalation,
@@ -115,7 +121,9 @@ impl Decision {
     pub(super) fn attention(&self) -> Attention {
         match self.escalation.state() {
             State::Suspended(Suspension::Hold | Suspension::Pause) => Attention::None,
-            State::Suspended(Suspension::Notice | Suspension::OptedOut | Suspension::Human) => Attention::Turns,
+            State::Suspended(Suspension::Notice | Suspension::OptedOut | Suspension::Human) => {
+                Attention::Turns
+            }
             State::Unheard
             | State::Insufficient
             | State::Calm
@@ -200,7 +208,8 @@ impl Decision {
             if answer.speech.is_some_and(|logit| logit < 0.0) {
                 return Ok(None);
             }
-            let raw = Probability::from_logit(f64::from(answer.frustration)).map_err(|_| ScoreError::NotFinite)?;
+            let raw =
+                Probability::from_logit(f64::from(answer.frustration)).map_err(|_| ScoreError::NotFinite)?;
             Ok(Some((scores.observe(answer.frustration, self.speech)?, raw)))
         });
         judged.unwrap_or_else(|error| {
@@ -217,7 +226,9 @@ impl Decision {
     fn remember(&mut self, at: MediaTime, summary: Summary) {
         let calm = match self.escalation.state() {
             State::Unheard | State::Insufficient | State::Calm => true,
-            State::Rising { .. } | State::Escalated { .. } | State::Cooldown { .. } | State::Suspended(_) => false,
+            State::Rising { .. } | State::Escalated { .. } | State::Cooldown { .. } | State::Suspended(_) => {
+                false
+            }
         };
         if calm && self.last.is_none_or(|p| p < self.escalation.rules().exit) {
             self.baseline.observe(&summary);
@@ -241,7 +252,8 @@ impl Decision {
             && let Some(rise) = self.rising.take()
         {
             let changes = self.changes_since(rise.from);
-            let moment = Moment { from_s: seconds(rise.from), to_s: seconds(at), probability: rise.peak, changes };
+            let moment =
+                Moment { from_s: seconds(rise.from), to_s: seconds(at), probability: rise.peak, changes };
             self.moments.push(moment);
             self.moments.sort_by(|a, b| b.probability.get().total_cmp(&a.probability.get()));
             self.moments.truncate(MOMENTS_MAX);
@@ -249,9 +261,15 @@ impl Decision {
     }
 
     fn changes_since(&self, from: MediaTime) -> Vec<Change> {
-        let now: Vec<Summary> = self.recent.iter().filter(|(at, _)| *at > from).map(|(_, s)| s.clone()).collect();
+        let now: Vec<Summary> =
+            self.recent.iter().filter(|(at, _)| *at > from).map(|(_, s)| s.clone()).collect();
         let deviations = self.baseline.deviations(&now);
-        deviations.iter().filter(|d| Deviation::is_worth_saying(d)).take(CHANGES_MAX).map(Change::from).collect()
+        deviations
+            .iter()
+            .filter(|d| Deviation::is_worth_saying(d))
+            .take(CHANGES_MAX)
+            .map(Change::from)
+            .collect()
     }
 
     fn speech(&mut self, at: MediaTime, speaker: Speaker, on: bool, outputs: &mut VecDeque<Output>) {
@@ -291,9 +309,17 @@ impl Decision {
     fn notice(&mut self, at: MediaTime, given: Notice, outputs: &mut VecDeque<Output>) {
         self.notice = given;
         let met = self.escalation.rules().notice.is_met(given);
-        let observation =
-            if met { Observation::Lift(Suspension::Notice) } else { Observation::Suspend(Suspension::Notice) };
-        self.observe(at, observation, if met { "notice given" } else { suspended(Suspension::Notice) }, outputs);
+        let observation = if met {
+            Observation::Lift(Suspension::Notice)
+        } else {
+            Observation::Suspend(Suspension::Notice)
+        };
+        self.observe(
+            at,
+            observation,
+            if met { "notice given" } else { suspended(Suspension::Notice) },
+            outputs,
+        );
     }
 
     fn outcome(&mut self, at: MediaTime, outcome: Outcome, outputs: &mut VecDeque<Output>) {
@@ -334,7 +360,13 @@ impl Decision {
         }
     }
 
-    fn observe(&mut self, at: MediaTime, observation: Observation, why: &str, outputs: &mut VecDeque<Output>) {
+    fn observe(
+        &mut self,
+        at: MediaTime,
+        observation: Observation,
+        why: &str,
+        outputs: &mut VecDeque<Output>,
+    ) {
         let before = self.escalation.state();
         if let Some(verdict) = self.escalation.observe(at, observation) {
             self.transfer(verdict, outputs);
@@ -381,7 +413,12 @@ impl Decision {
         let packet = Box::new(ContextPacket::new(&transfer, self.story(verdict.at, trigger)));
         self.tell(verdict.at, What::Cue { cue: verdict.cue, evidence: words }, outputs);
         outputs.push_back(Output::Act(Action::Transfer { id: transfer.clone(), packet: packet.clone() }));
-        let what = What::Transfer { transfer, cue: verdict.cue, probability: probability.map(Probability::get), packet };
+        let what = What::Transfer {
+            transfer,
+            cue: verdict.cue,
+            probability: probability.map(Probability::get),
+            packet,
+        };
         self.tell(verdict.at, what, outputs);
     }
 
@@ -394,7 +431,11 @@ impl Decision {
         Full {
             call: self.context.clone(),
             trigger,
-            evidence: self.moments.iter().map(|m| Moment { probability: round_probability(m.probability), ..m.clone() }).collect(),
+            evidence: self
+                .moments
+                .iter()
+                .map(|m| Moment { probability: round_probability(m.probability), ..m.clone() })
+                .collect(),
             trend: self.trend(),
             conversation: Conversation {
                 turns,
@@ -405,7 +446,11 @@ impl Decision {
             provenance: Provenance {
                 software: concat!("warmline ", env!("CARGO_PKG_VERSION")).into(),
                 policy: Named { name: policy.version().into(), sha256: policy.sha256().into() },
-                model: self.config.model.as_ref().map(|m| Named { name: m.name.clone(), sha256: m.sha256.clone() }),
+                model: self
+                    .config
+                    .model
+                    .as_ref()
+                    .map(|m| Named { name: m.name.clone(), sha256: m.sha256.clone() }),
                 feature_set: FEATURE_SET.into(),
             },
         }
@@ -414,7 +459,9 @@ impl Decision {
     /// One entry a second: the last score in it.
     fn extend_trend(&mut self, at: MediaTime, probability: Option<Probability>) {
         let second = at.0.saturating_sub(1) / 8_000;
-        let missing = usize::try_from(second + 1 - self.trend_until.min(second + 1)).unwrap_or(TREND_MAX).min(TREND_MAX);
+        let missing = usize::try_from(second + 1 - self.trend_until.min(second + 1))
+            .unwrap_or(TREND_MAX)
+            .min(TREND_MAX);
         for _ in 0..missing {
             push_bounded(&mut self.trend, None, TREND_MAX);
         }
@@ -474,7 +521,8 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, value: T, most: usize) {
 
 /// Slope of the least-squares line through the latest seconds, newest first; of fewer than two there is none.
 fn slope<'a>(newest_first: impl Iterator<Item = &'a Option<f64>>) -> Option<f64> {
-    let points: Vec<(f64, f64)> = newest_first.zip(0_u32..).filter_map(|(p, age)| Some((-f64::from(age), (*p)?))).collect();
+    let points: Vec<(f64, f64)> =
+        newest_first.zip(0_u32..).filter_map(|(p, age)| Some((-f64::from(age), (*p)?))).collect();
     let n = f64::from(u32::try_from(points.len()).ok()?);
     let (mean_x, mean_y) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
     let (mut xy, mut xx) = (0.0, 0.0);

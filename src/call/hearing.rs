@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 
 use super::{GapCause, Output};
 use crate::{
-    media::{Activity, Agent, Caller, FRAME_STEP, Frame, Heard as Sound, Received, Track, TrackError, TrackFormat},
+    media::{
+        Activity, Agent, Caller, FRAME_STEP, Frame, Heard as Sound, Received, Track, TrackError, TrackFormat,
+    },
     packet::Speaker,
     policy::{Notice, Outcome, Suspension},
-    prosody::{Analyser, Lld, Summariser, Summary},
+    prosody::{Analyser, Lld, Summariser, Summary, loudness::level_dbfs},
     score::{Model, ScoreError, ScoreRequest, Scores, SpeechWindow, Stage},
     units::{CallTime, MediaSpan, MediaTime},
 };
@@ -29,10 +31,20 @@ pub(super) enum Item {
     /// A hop of the caller's track is over.
     Hop(Hop),
     /// Somebody began to speak, or stopped.
-    Speech { speaker: Speaker, on: bool },
+    Speech {
+        speaker: Speaker,
+        on: bool,
+    },
     /// Audio is missing up to here.
-    Gap { track: Speaker, cause: GapCause, span: MediaSpan },
-    Problem { track: Speaker, problem: String },
+    Gap {
+        track: Speaker,
+        cause: GapCause,
+        span: MediaSpan,
+    },
+    Problem {
+        track: Speaker,
+        problem: String,
+    },
     Dtmf(char),
     Notice(Notice),
     Suspend(Suspension),
@@ -221,7 +233,10 @@ impl Ear {
         self.stop_speaking(from, desk.items);
         let span = to.since(from);
         if self.attention != Attention::None {
-            desk.items.push_back((from.max(*desk.through), Item::Gap { track: Speaker::Caller, cause: GapCause::Lost, span }));
+            desk.items.push_back((
+                from.max(*desk.through),
+                Item::Gap { track: Speaker::Caller, cause: GapCause::Lost, span },
+            ));
         }
         self.pass(to, desk);
     }
@@ -329,7 +344,13 @@ pub(super) struct AgentEar {
 impl AgentEar {
     pub(super) fn new(format: TrackFormat) -> Result<Self, TrackError> {
         let items = VecDeque::new();
-        Ok(Self { track: Track::new(format)?, activity: Activity::new(), speaking: false, items, through: MediaTime::ZERO })
+        Ok(Self {
+            track: Track::new(format)?,
+            activity: Activity::new(),
+            speaking: false,
+            items,
+            through: MediaTime::ZERO,
+        })
     }
 
     /// The end of what was received.
@@ -343,7 +364,8 @@ impl AgentEar {
             Sound::Frame(frame) => hear_agent(&frame, activity, speaking, items, through),
             Sound::Gap(gap) => {
                 stop(gap.from, speaking, items);
-                let lost = Item::Gap { track: Speaker::Agent, cause: GapCause::Lost, span: gap.to.since(gap.from) };
+                let lost =
+                    Item::Gap { track: Speaker::Agent, cause: GapCause::Lost, span: gap.to.since(gap.from) };
                 items.push_back((gap.from.max(*through), lost));
                 *through = gap.to.max(*through);
             }
@@ -381,7 +403,7 @@ fn hear_agent(
     if frame.at < *through {
         return;
     }
-    let on = activity.observe(crate::media::level_dbfs(frame.samples));
+    let on = activity.observe(level_dbfs(frame.samples));
     if on != *speaking {
         *speaking = on;
         items.push_back((frame.at, Item::Speech { speaker: Speaker::Agent, on }));

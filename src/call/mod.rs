@@ -238,8 +238,13 @@ impl Call {
 
     /// When [`Input::Timeout`] should come at the latest, and why.
     pub fn poll_timeout(&self) -> Option<(CallTime, TimeoutReason)> {
-        let asked = self.awaited().map(|asked| (asked.after_micros(SCORE_DEADLINE_US), TimeoutReason::ScoreLate)).min_by_key(|t| t.0);
-        let behind = self.behind.map(|(_, since)| (since.after_micros(STALL_DEADLINE_US), TimeoutReason::TrackStalled));
+        let asked = self
+            .awaited()
+            .map(|asked| (asked.after_micros(SCORE_DEADLINE_US), TimeoutReason::ScoreLate))
+            .min_by_key(|t| t.0);
+        let behind = self
+            .behind
+            .map(|(_, since)| (since.after_micros(STALL_DEADLINE_US), TimeoutReason::TrackStalled));
         asked.into_iter().chain(behind).min_by_key(|(at, _)| *at)
     }
 
@@ -287,7 +292,8 @@ impl Call {
     }
 
     fn watch_for_stalls(&mut self, now: CallTime) {
-        let progress = self.agent.as_ref().filter(|_| !self.ended).map(|agent| agent.time().min(self.caller.time()));
+        let progress =
+            self.agent.as_ref().filter(|_| !self.ended).map(|agent| agent.time().min(self.caller.time()));
         let level = self.agent.as_ref().is_none_or(|agent| agent.time() == self.caller.time());
         self.behind = match (self.behind, progress) {
             (_, None) => None,
@@ -297,13 +303,18 @@ impl Call {
         };
         let too_many = self.awaited().count().saturating_sub(SCORES_UNDER_WAY_MAX);
         let items = self.ready.iter_mut().chain(self.caller.items.iter_mut());
-        items.filter(|(_, item)| item.is_awaited()).take(too_many).for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
+        items
+            .filter(|(_, item)| item.is_awaited())
+            .take(too_many)
+            .for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
     }
 
     fn time_out(&mut self, now: CallTime) {
         let late = |asked: CallTime| asked.after_micros(SCORE_DEADLINE_US) <= now;
         let items = self.ready.iter_mut().chain(self.caller.items.iter_mut());
-        items.filter(|(_, item)| item.asked().is_some_and(late)).for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
+        items
+            .filter(|(_, item)| item.asked().is_some_and(late))
+            .for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
         if self.behind.is_some_and(|(_, since)| since.after_micros(STALL_DEADLINE_US) <= now) {
             if let Some(agent) = &mut self.agent {
                 let to = agent.time().max(self.caller.time());
@@ -329,7 +340,10 @@ impl Call {
     fn refused(&mut self, received: Result<crate::media::Received, TrackError>, track: Speaker) {
         let problem = match received {
             Ok(received) if received.trailing_bytes > 0 => {
-                format!("{} bytes at the end of a payload are no whole sample and were left out", received.trailing_bytes)
+                format!(
+                    "{} bytes at the end of a payload are no whole sample and were left out",
+                    received.trailing_bytes
+                )
             }
             Ok(_) => return,
             Err(error) => format!("a payload was refused: {error}"),
@@ -349,6 +363,7 @@ fn uuid(sha256: &[u8; 32]) -> String {
             _ => format!("{byte:02x}"),
         })
         .collect();
-    let mut groups = [8, 4, 4, 4, 12].iter().scan(hex.chars(), |rest, n| Some(rest.take(*n).collect::<String>()));
+    let mut groups =
+        [8, 4, 4, 4, 12].iter().scan(hex.chars(), |rest, n| Some(rest.take(*n).collect::<String>()));
     std::array::from_fn::<_, 5, _>(|_| groups.next().unwrap_or_default()).join("-")
 }

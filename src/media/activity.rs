@@ -54,11 +54,7 @@ enum State {
 impl Activity {
     /// A line nothing is known of.
     pub fn new() -> Self {
-        Self {
-            smoothed_db: None,
-            floor: MinimumStatistics::new(),
-            state: State::Quiet { above: 0 },
-        }
+        Self { smoothed_db: None, floor: MinimumStatistics::new(), state: State::Quiet { above: 0 } }
     }
 
     /// Whether there is sound in the next frame, whose level is `level_dbfs`; anything below [`IDLE_DBFS`], and NaN, is that.
@@ -108,13 +104,7 @@ struct MinimumStatistics {
 
 impl MinimumStatistics {
     fn new() -> Self {
-        Self {
-            minimum: None,
-            current: f32::INFINITY,
-            frames: 0,
-            past: [f32::INFINITY; SUB_WINDOWS],
-            next: 0,
-        }
+        Self { minimum: None, current: f32::INFINITY, frames: 0, past: [f32::INFINITY; SUB_WINDOWS], next: 0 }
     }
 
     fn observe(&mut self, level_db: f32) {

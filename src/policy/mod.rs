@@ -3,7 +3,7 @@
 mod escalation;
 mod rules;
 
-pub use escalation::{Decision, Escalation, Observation, Outcome, State, Suspension};
+pub use escalation::{Decision, EVIDENCE_LIFETIME, Escalation, Observation, Outcome, State, Suspension};
 pub use rules::{Instant, NoticeRule, Policy, PolicyError, Rules};
 
 use serde::{Deserialize, Serialize};

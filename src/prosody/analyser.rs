@@ -8,7 +8,7 @@ use super::{
     rate::{RateCues, SyllableRate},
     spectrum::SpectralAnalyser,
     speech::{self, SpeechCues, SpeechDetector},
-    voice::VoiceQuality,
+    voice::VoiceQualityTracker,
 };
 use crate::media::{Caller, FRAME_LEN, Frame};
 
@@ -26,7 +26,7 @@ pub const LATENCY_FRAMES: usize = pitch::LATENCY_FRAMES + speech::LATENCY_FRAMES
 pub struct Analyser {
     spectral: SpectralAnalyser,
     pitch: PitchTracker,
-    voice: VoiceQuality,
+    voice: VoiceQualityTracker,
     speech: SpeechDetector,
     rate: SyllableRate,
     /// Frames that still wait for their pitch or their speech, oldest first.
@@ -47,7 +47,7 @@ impl Analyser {
         Self {
             spectral: SpectralAnalyser::new(),
             pitch: PitchTracker::new(),
-            voice: VoiceQuality::new(),
+            voice: VoiceQualityTracker::new(),
             speech: SpeechDetector::new(),
             rate: SyllableRate::new(),
             waiting: VecDeque::with_capacity(LATENCY_FRAMES + 2),
@@ -90,13 +90,14 @@ impl Analyser {
 
     fn advance(&mut self, samples: &[f32; FRAME_LEN]) -> Option<Lld> {
         let pitch = self.pitch.observe(samples)?;
-        let quality = self.voice.observe(&pitch, self.pitch.around());
-        let voiced = pitch.f0_hz.map(|f0_hz| Voiced {
+        let quality = self.voice.observe(self.pitch.around(), pitch.f0_hz);
+        let voiced = pitch.f0_hz.zip(quality).map(|(f0_hz, quality)| Voiced {
             f0_hz,
             hnr_db: pitch.hnr_db,
             jitter_local: quality.jitter_local,
             shimmer_local: quality.shimmer_local,
             h1_h2_db: quality.h1_h2_db,
+            h4_h2k_db: quality.h4_h2k_db,
         });
         let silence = Lld::silence(Default::default());
         let lld = match self.waiting.get_mut(self.pitched) {

@@ -201,7 +201,8 @@ impl Baseline {
             .zip(&self.remembered)
             .enumerate()
             .filter_map(|(n, (descriptor, remembered))| {
-                let mut current: Vec<f32> = now.iter().filter_map(|s| s.values.get(n).copied().flatten()).collect();
+                let mut current: Vec<f32> =
+                    now.iter().filter_map(|s| s.values.get(n).copied().flatten()).collect();
                 let mut calm: Vec<f32> = remembered.iter().copied().collect();
                 if current.is_empty() || calm.is_empty() {
                     return None;
@@ -231,11 +232,21 @@ impl Deviation {
         match self.descriptor {
             Descriptor::Pitch => format!("pitch {change:+.1} st"),
             Descriptor::Loudness => format!("loudness {change:+.0} dB"),
-            Descriptor::Brightness => format!("{} voice ({change:+.0} dB)", if more { "brighter" } else { "darker" }),
-            Descriptor::Harmonicity => format!("{} voice (HNR {change:+.0} dB)", if more { "clearer" } else { "harsher" }),
-            Descriptor::Jitter => format!("{} pitch (jitter {change:+.1} %)", if more { "rougher" } else { "steadier" }),
-            Descriptor::Shimmer => format!("{} loudness (shimmer {change:+.0} %)", if more { "rougher" } else { "steadier" }),
-            Descriptor::Rate => format!("{} ({change:+.1} syllables/s)", if more { "faster" } else { "slower" }),
+            Descriptor::Brightness => {
+                format!("{} voice ({change:+.0} dB)", if more { "brighter" } else { "darker" })
+            }
+            Descriptor::Harmonicity => {
+                format!("{} voice (HNR {change:+.0} dB)", if more { "clearer" } else { "harsher" })
+            }
+            Descriptor::Jitter => {
+                format!("{} pitch (jitter {change:+.1} %)", if more { "rougher" } else { "steadier" })
+            }
+            Descriptor::Shimmer => {
+                format!("{} loudness (shimmer {change:+.0} %)", if more { "rougher" } else { "steadier" })
+            }
+            Descriptor::Rate => {
+                format!("{} ({change:+.1} syllables/s)", if more { "faster" } else { "slower" })
+            }
         }
     }
 }
@@ -256,7 +267,14 @@ mod tests {
     fn summary(f0_hz: f32, loudness: f32) -> Summary {
         let mut lld = Lld::silence(MediaTime::ZERO);
         lld.loudness = loudness;
-        lld.voiced = Some(Voiced { f0_hz, hnr_db: 12.0, jitter_local: 0.01, shimmer_local: 0.05, h1_h2_db: 0.0 });
+        lld.voiced = Some(Voiced {
+            f0_hz,
+            hnr_db: 12.0,
+            jitter_local: 0.01,
+            shimmer_local: 0.05,
+            h1_h2_db: 0.0,
+            h4_h2k_db: 0.0,
+        });
         let mut gathered = Summariser::default();
         (0..SUMMARY_FRAMES).for_each(|_| gathered.observe(&lld));
         gathered.take().unwrap()
@@ -270,7 +288,8 @@ mod tests {
             baseline.observe(&summary(110.0, 1.0));
         }
         let deviations = baseline.deviations(&[summary(220.0, 2.0)]);
-        let words: Vec<String> = deviations.iter().filter(|d| d.is_worth_saying()).map(Deviation::words).collect();
+        let words: Vec<String> =
+            deviations.iter().filter(|d| d.is_worth_saying()).map(Deviation::words).collect();
         assert_eq!(words, ["pitch +12.0 st", "loudness +10 dB"]);
     }
 
@@ -283,7 +302,12 @@ mod tests {
         let mut steady = Baseline::default();
         (0..40).for_each(|_| steady.observe(&summary(110.0, 1.0)));
         steady.observe(&summary(440.0, 50.0));
-        let pitch = |b: &Baseline| b.deviations(&[summary(165.0, 1.0)]).into_iter().find(|d| d.descriptor == Descriptor::Pitch).unwrap();
+        let pitch = |b: &Baseline| {
+            b.deviations(&[summary(165.0, 1.0)])
+                .into_iter()
+                .find(|d| d.descriptor == Descriptor::Pitch)
+                .unwrap()
+        };
         assert!(pitch(&lively).spreads.abs() < 1.0, "{:?}", pitch(&lively));
         assert!(pitch(&steady).spreads > 5.0, "{:?}", pitch(&steady));
     }

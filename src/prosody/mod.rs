@@ -71,14 +71,16 @@ pub struct Voiced {
     pub jitter_local: f32,
     /// Mean absolute difference of consecutive peak amplitudes over the mean amplitude.
     pub shimmer_local: f32,
-    /// First harmonic over second, or an equivalent that survives the telephone band, dB.
+    /// First harmonic over second, dB; a telephone takes the first harmonic away, and with it the meaning.
     pub h1_h2_db: f32,
+    /// Fourth harmonic over the one nearest 2 kHz, dB: the same fall of the spectrum where the telephone leaves it alone.
+    pub h4_h2k_db: f32,
 }
 
 /// The columns of `warmline features`, without the time, and the names a model card chooses its inputs from.
 ///
 /// What only a voiced frame has is 0 in an unvoiced one; `f0_semitones` counts from 27.5 Hz (A0), as eGeMAPS does.
-pub const COLUMNS: [&str; 61] = [
+pub const COLUMNS: [&str; 62] = [
     "speech",
     "level_dbfs",
     "loudness",
@@ -95,6 +97,7 @@ pub const COLUMNS: [&str; 61] = [
     "jitter_local",
     "shimmer_local",
     "h1_h2_db",
+    "h4_h2k_db",
     "syllable_rate",
     "mfcc_1",
     "mfcc_2",
@@ -167,8 +170,8 @@ impl Lld {
 
     /// The descriptors in the order of [`COLUMNS`].
     pub fn row(&self) -> [f32; COLUMNS.len()] {
-        let voice = self.voiced.map_or([0.0; 6], |v| {
-            [v.f0_hz, v.f0_semitones(), v.hnr_db, v.jitter_local, v.shimmer_local, v.h1_h2_db]
+        let voice = self.voiced.map_or([0.0; 7], |v| {
+            [v.f0_hz, v.f0_semitones(), v.hnr_db, v.jitter_local, v.shimmer_local, v.h1_h2_db, v.h4_h2k_db]
         });
         let spectral = [
             self.level_dbfs,
@@ -209,10 +212,23 @@ mod tests {
         lld.mel_db[39] = -1.0;
         lld.mfcc = [1.0, 2.0, 3.0, 4.0];
         lld.syllable_rate = 5.0;
-        lld.voiced = Some(Voiced { f0_hz: 55.0, hnr_db: 9.0, jitter_local: 0.1, shimmer_local: 0.2, h1_h2_db: 3.0 });
+        lld.voiced = Some(Voiced {
+            f0_hz: 55.0,
+            hnr_db: 9.0,
+            jitter_local: 0.1,
+            shimmer_local: 0.2,
+            h1_h2_db: 3.0,
+            h4_h2k_db: 1.0,
+        });
         let row = lld.row();
         let of = |name: &str| row[COLUMNS.iter().position(|c| *c == name).unwrap()];
-        assert_eq!([of("speech"), of("f0_semitones"), of("h1_h2_db"), of("syllable_rate")], [1.0, 12.0, 3.0, 5.0]);
-        assert_eq!([of("mfcc_4"), of("mel_00_db"), of("mel_39_db"), of("level_dbfs")], [4.0, -140.0, -1.0, -140.0]);
+        assert_eq!(
+            [of("speech"), of("f0_semitones"), of("h1_h2_db"), of("syllable_rate")],
+            [1.0, 12.0, 3.0, 5.0]
+        );
+        assert_eq!(
+            [of("mfcc_4"), of("mel_00_db"), of("mel_39_db"), of("level_dbfs")],
+            [4.0, -140.0, -1.0, -140.0]
+        );
     }
 }

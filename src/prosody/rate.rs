@@ -88,9 +88,13 @@ impl SyllableRate {
     /// Whether the syllable that began last has just ended, with a nucleus.
     fn is_nucleus_over(&mut self, level_db: f32, voiced: bool) -> bool {
         let (next, nucleus) = match self.slope {
-            Slope::Falling { valley_db } if level_db >= valley_db + DIP_DB => (Slope::Rising { peak_db: level_db, voiced }, false),
+            Slope::Falling { valley_db } if level_db >= valley_db + DIP_DB => {
+                (Slope::Rising { peak_db: level_db, voiced }, false)
+            }
             Slope::Falling { valley_db } => (Slope::Falling { valley_db: valley_db.min(level_db) }, false),
-            Slope::Rising { peak_db, .. } if level_db > peak_db => (Slope::Rising { peak_db: level_db, voiced }, false),
+            Slope::Rising { peak_db, .. } if level_db > peak_db => {
+                (Slope::Rising { peak_db: level_db, voiced }, false)
+            }
             Slope::Rising { peak_db, voiced } if level_db <= peak_db - DIP_DB => {
                 (Slope::Falling { valley_db: level_db }, voiced && peak_db > self.loudest_db - RANGE_DB)
             }

@@ -76,7 +76,8 @@ impl SpeechDetector {
         self.gate_is_open = logit > if self.gate_is_open { CLOSE_LOGIT } else { OPEN_LOGIT };
 
         self.frames += 1;
-        let with_pre_roll = self.sound >> (LATENCY_FRAMES - PRE_ROLL_FRAMES) & ((1 << (PRE_ROLL_FRAMES + 1)) - 1);
+        let with_pre_roll =
+            self.sound >> (LATENCY_FRAMES - PRE_ROLL_FRAMES) & ((1 << (PRE_ROLL_FRAMES + 1)) - 1);
         (self.frames > LATENCY_FRAMES).then_some(self.gate_is_open && with_pre_roll != 0)
     }
 
@@ -198,7 +199,8 @@ impl Statistics {
         let floor = (top - RANGE_DB).max(BAND_FLOOR_DB);
         let bands = cues.mel_db.map(|db| db.max(floor));
         let mean = bands.iter().sum::<f32>() / 40.0;
-        let [c1, c2] = self.cosines.each_ref().map(|cosine| bands.iter().zip(cosine).map(|(db, c)| db * c).sum::<f32>());
+        let [c1, c2] =
+            self.cosines.each_ref().map(|cosine| bands.iter().zip(cosine).map(|(db, c)| db * c).sum::<f32>());
         [
             1.0,
             cues.voicing,

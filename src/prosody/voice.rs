@@ -187,7 +187,8 @@ fn next_pulse(x: &[f32; AROUND_LEN], at: f32, period: f32) -> (f32, f32) {
     }
     let near = likeness.windows(3).zip(lags.skip(1)).take(longest + 1 - shortest);
     let best = near.max_by(|(a, _), (b, _)| a.get(1).unwrap_or(&0.0).total_cmp(b.get(1).unwrap_or(&0.0)));
-    let Some((&[before, here, after], lag)) = best.and_then(|(l, lag)| Some((l.first_chunk::<3>()?, lag))) else {
+    let Some((&[before, here, after], lag)) = best.and_then(|(l, lag)| Some((l.first_chunk::<3>()?, lag)))
+    else {
         return (period, 0.0);
     };
     let curvature = 2.0 * here - before - after;
@@ -257,7 +258,11 @@ fn over_db(a: f32, b: f32) -> f32 {
 }
 
 /// The nearest whole number of samples; below 0 is 0.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and lengths are below 2^24")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and lengths are below 2^24"
+)]
 fn whole(samples: f32) -> usize {
     samples.round() as usize
 }

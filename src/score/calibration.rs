@@ -59,10 +59,10 @@ impl CallerScores {
             self.offset = caller.weight * (f64::from(median(&mut self.opening.clone())) - caller.reference);
         }
         let Calibration { slope, intercept, .. } = self.calibration;
-        Probability::from_logit(slope * (f64::from(logit) - self.offset) + intercept).map_err(|_| ScoreError::NotFinite)
+        Probability::from_logit(slope * (f64::from(logit) - self.offset) + intercept)
+            .map_err(|_| ScoreError::NotFinite)
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -80,7 +80,9 @@ pub enum CardError {
         expected: String,
     },
     /// The card belongs to another model file.
-    #[error("the model file's SHA-256 is {found}, and its card says {expected}: the file is damaged, or the card is another model's")]
+    #[error(
+        "the model file's SHA-256 is {found}, and its card says {expected}: the file is damaged, or the card is another model's"
+    )]
     OtherModel {
         /// The file's.
         found: String,
@@ -113,7 +115,8 @@ pub struct Model {
 impl Card {
     /// Reads a card and refuses one that this program cannot serve.
     pub fn parse(json: &str) -> Result<Self, CardError> {
-        let card: Self = serde_json::from_str(json).map_err(|error| CardError::Malformed(error.to_string()))?;
+        let card: Self =
+            serde_json::from_str(json).map_err(|error| CardError::Malformed(error.to_string()))?;
         card.model()?;
         Ok(card)
     }
@@ -134,7 +137,11 @@ impl Card {
     /// What a call must know of the model.
     pub fn model(&self) -> Result<Model, CardError> {
         let expect = |holds: bool, field, found: &dyn ToString, expected: &str| {
-            if holds { Ok(()) } else { Err(CardError::Mismatch { field, found: found.to_string(), expected: expected.into() }) }
+            if holds {
+                Ok(())
+            } else {
+                Err(CardError::Mismatch { field, found: found.to_string(), expected: expected.into() })
+            }
         };
         expect(self.schema == SCHEMA, "schema", &self.schema, SCHEMA)?;
         expect(self.contract == CONTRACT, "contract", &self.contract, CONTRACT)?;
@@ -158,8 +165,18 @@ impl Card {
         expect(slope.is_finite() && *slope > 0.0, "calibration.slope", slope, "a positive number")?;
         expect(intercept.is_finite(), "calibration.intercept", intercept, "a finite number")?;
         if let Some(caller) = caller {
-            expect((0.0..=1.0).contains(&caller.weight), "calibration.caller.weight", &caller.weight, "0 to 1")?;
-            expect(caller.reference.is_finite(), "calibration.caller.reference", &caller.reference, "a finite number")?;
+            expect(
+                (0.0..=1.0).contains(&caller.weight),
+                "calibration.caller.weight",
+                &caller.weight,
+                "0 to 1",
+            )?;
+            expect(
+                caller.reference.is_finite(),
+                "calibration.caller.reference",
+                &caller.reference,
+                "a finite number",
+            )?;
         }
         Ok(Model {
             stage: self.stage,
@@ -179,7 +196,8 @@ impl Model {
     ///
     /// Unknown names are left out.
     pub fn of_features(names: &[&str]) -> Self {
-        let known: Vec<String> = names.iter().map(|n| (*n).to_owned()).filter(|n| columns(&[n.clone()]).is_ok()).collect();
+        let known: Vec<String> =
+            names.iter().map(|n| (*n).to_owned()).filter(|n| columns(&[n.clone()]).is_ok()).collect();
         Self {
             stage: Stage::Watch,
             name: "scores of one's own".into(),
@@ -221,7 +239,11 @@ mod tests {
     #[test]
     fn a_mismatch_says_what_differs() {
         for (field, value, says) in [
-            ("feature_set", json!("prosody/2"), "`feature_set` is prosody/2, and this program expects prosody/1"),
+            (
+                "feature_set",
+                json!("prosody/2"),
+                "`feature_set` is prosody/2, and this program expects prosody/1",
+            ),
             ("contract", json!("warmline.score/2"), "`contract` is warmline.score/2"),
             ("features", json!(["mel_00_db", "mel_99_db"]), "…mel_99_db…"),
             ("features", json!([]), "at least one descriptor"),

@@ -107,8 +107,11 @@ impl Runtime {
         };
         let unusable = |reason: String| RuntimeError::Unusable { path: path.clone(), reason };
         let builder = ort::environment::init_from(path).map_err(|error| unusable(error.to_string()))?;
-        let environment =
-            builder.with_name("warmline").with_telemetry(false).build().map_err(|error| unusable(error.to_string()))?;
+        let environment = builder
+            .with_name("warmline")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
         Ok(Self { environment, library: path.clone() })
     }
 }
@@ -158,7 +161,8 @@ impl Scorer {
 
     fn run(&mut self) -> ort::Result<Vec<f32>> {
         let Card { lanes, window_frames, ref features, .. } = *self.card;
-        let frames = TensorRef::from_array_view(([lanes, window_frames, features.len()], self.frames.as_slice()))?;
+        let frames =
+            TensorRef::from_array_view(([lanes, window_frames, features.len()], self.frames.as_slice()))?;
         let mask = TensorRef::from_array_view(([lanes, window_frames], self.mask.as_slice()))?;
         let outputs = self.session.run(ort::inputs!["frames" => frames, "mask" => mask])?;
         let Some(logits) = outputs.get("logits") else { return Err(ort::Error::new("no output `logits`")) };
@@ -202,14 +206,20 @@ fn session(runtime: &Runtime, onnx: &[u8]) -> Result<Session, String> {
     let builder = Session::builder(&runtime.environment).map_err(|e| e.to_string())?;
     let builder = builder.with_intra_threads(1).map_err(|e| e.to_string())?;
     let builder = builder.with_inter_threads(1).map_err(|e| e.to_string())?;
-    let mut builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|e| e.to_string())?;
+    let mut builder =
+        builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|e| e.to_string())?;
     builder.commit_from_memory(onnx).map_err(|e| e.to_string())
 }
 
 fn check_graph(card: &Card, session: &Session) -> Result<(), ModelError> {
     let [lanes, frames, features, heads] =
-        [card.lanes, card.window_frames, card.features.len(), card.heads.len()].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
-    check_outlets("inputs", session.inputs(), &[("frames", &[lanes, frames, features]), ("mask", &[lanes, frames])])?;
+        [card.lanes, card.window_frames, card.features.len(), card.heads.len()]
+            .map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+    check_outlets(
+        "inputs",
+        session.inputs(),
+        &[("frames", &[lanes, frames, features]), ("mask", &[lanes, frames])],
+    )?;
     check_outlets("outputs", session.outputs(), &[("logits", &[lanes, heads])])
 }
 
@@ -218,17 +228,23 @@ fn check_outlets(kind: &str, found: &[Outlet], expected: &[(&str, &[i64])]) -> R
     let mut has: Vec<String> = found
         .iter()
         .map(|outlet| match outlet.dtype() {
-            ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => describe(outlet.name(), &"float32", shape),
+            ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => {
+                describe(outlet.name(), &"float32", shape)
+            }
             other => format!("`{}` {other}", outlet.name()),
         })
         .collect();
-    let mut wants: Vec<String> = expected.iter().map(|(name, shape)| describe(name, &"float32", shape)).collect();
+    let mut wants: Vec<String> =
+        expected.iter().map(|(name, shape)| describe(name, &"float32", shape)).collect();
     has.sort();
     wants.sort();
     if has == wants {
         return Ok(());
     }
-    Err(ModelError::Graph { found: format!("{kind} {}", has.join(", ")), expected: format!("{kind} {}", wants.join(", ")) })
+    Err(ModelError::Graph {
+        found: format!("{kind} {}", has.join(", ")),
+        expected: format!("{kind} {}", wants.join(", ")),
+    })
 }
 
 fn scores(row: &[f32]) -> Result<Scores, ScoreError> {
