@@ -18,3 +18,5 @@ pub mod policy;
 pub mod packet;
 
 pub mod call;
+
+pub mod ingest;

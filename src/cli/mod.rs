@@ -1,0 +1,51 @@
+//! The commands of `warmline`.
+
+mod check;
+mod features;
+mod jobs;
+mod replay;
+mod scoring;
+mod timeline;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code: the answer is "no".
+const NO: u8 = 1;
+/// Exit code: something could not be done.
+const FAILED: u8 = 2;
+
+#[derive(Parser)]
+#[command(version, about, propagate_version = true, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What would have happened: timeline, decisions and context packets of recorded calls
+    Replay(replay::Arguments),
+    /// The low-level descriptors of recordings: what the model sees and what training reads
+    Features(features::Arguments),
+    /// Check policy, model and ONNX Runtime: say what is wrong and how to mend it
+    Check(check::Arguments),
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Features(arguments) => features::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+    };
+    match result {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            jobs::complain(&format!("{error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}

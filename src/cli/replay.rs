@@ -1,0 +1,206 @@
+//! `warmline replay`: what would have happened.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use warmline::{
+    call::{CallConfig, Output, What},
+    ingest::{
+        recording::Recording,
+        replay::{ReplayOptions, replay},
+    },
+    policy::Notice,
+    score::Scorer,
+    units::{MediaSpan, MediaTime},
+};
+
+use super::{
+    FAILED, NO,
+    features::Channel,
+    jobs::{self, complain},
+    scoring::{self, ScoringArguments},
+    timeline::Timeline,
+};
+
+/// The longest packet that can be asked for: a minute.
+const PACKET_MS_MAX: u64 = 60_000;
+
+/// Plays recorded calls through the very code that takes live ones.
+///
+/// A call is two channels, left the caller and right the agent or bot, or one that holds the caller alone. The same audio,
+/// policy and model give the same lines, byte for byte. Exit code 1: a call was not what --expect says; 2: a file could not
+/// be replayed.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// WAV files, folders of them, or @LIST (a file of names)
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    scoring: ScoringArguments,
+    /// Events, one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Which channel is the caller's [default: left of two]
+    #[arg(long, value_name = "CHANNEL")]
+    caller_channel: Option<Channel>,
+    /// Length of the packets in which a call is fed, milliseconds; it changes nothing
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=PACKET_MS_MAX))]
+    packet_ms: u64,
+    /// Files replayed at once
+    #[arg(long, value_name = "N", default_value_t = jobs::default_jobs())]
+    jobs: usize,
+    /// What the callers had been told when the recording began [default: what the policy asks for]
+    #[arg(long, value_name = "WHAT")]
+    notice: Option<Given>,
+    /// Seconds into the call at which they were told
+    #[arg(long, value_name = "SECONDS")]
+    notice_at: Option<f64>,
+    /// The queue the calls came by, for the policy's overrides
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+    /// The callers' intent, for the policy's overrides
+    #[arg(long, value_name = "NAME")]
+    intent: Option<String>,
+    /// What every call should lead to: exit code 1 if one does not
+    #[arg(long, value_name = "WHAT")]
+    expect: Option<Expected>,
+}
+
+/// What a caller had been told, on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum Given {
+    /// Nothing
+    None,
+    /// That their voice is analysed
+    Notice,
+    /// They had agreed
+    Consent,
+}
+
+/// What a call should lead to.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Expected {
+    /// At least one transfer
+    Transfer,
+    /// No transfer
+    None,
+}
+
+/// What became of one file.
+enum Replayed {
+    Done { transfers: u32 },
+    Failed,
+}
+
+/// What a thread keeps from file to file.
+struct Worker {
+    config: Arc<CallConfig>,
+    scorer: Scorer,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let files = jobs::files(&arguments.files)?;
+    let (config, model) = arguments.scoring.call_config()?;
+    let runtime = arguments.scoring.runtime()?;
+    let options = options(arguments, &config)?;
+    let style = !arguments.json && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let results = jobs::run(
+        &files,
+        arguments.jobs,
+        || Ok(Worker { config: Arc::clone(&config), scorer: model.scorer(runtime)? }),
+        |worker, path, output| replay_file(worker, path, &options, arguments.json, style, output),
+    )?;
+    let failed = results.iter().filter(|r| matches!(r, Replayed::Failed)).count();
+    let transferred = results.iter().filter(|r| matches!(r, Replayed::Done { transfers: 1.. })).count();
+    let done = results.len() - failed;
+    if failed > 0 {
+        complain(&format!("{failed} of {} files could not be replayed", results.len()));
+        return Ok(FAILED);
+    }
+    let unexpected = match arguments.expect {
+        Some(Expected::Transfer) => done - transferred,
+        Some(Expected::None) => transferred,
+        None => 0,
+    };
+    if unexpected > 0 {
+        complain(&format!("{unexpected} of {done} calls were not what --expect says"));
+    }
+    Ok(if unexpected > 0 { NO } else { 0 })
+}
+
+fn options(arguments: &Arguments, config: &CallConfig) -> anyhow::Result<ReplayOptions> {
+    let rules = config.policy.rules_for(arguments.queue.as_deref(), arguments.intent.as_deref());
+    let notice = match arguments.notice {
+        None => rules.notice.0,
+        Some(Given::None) => Notice::None,
+        Some(Given::Notice) => Notice::Notice,
+        Some(Given::Consent) => Notice::Consent,
+    };
+    let notice_at = match arguments.notice_at {
+        Some(seconds) if !(0.0..=86_400.0).contains(&seconds) => {
+            bail!("--notice-at {seconds}: expected seconds from 0 to 86400")
+        }
+        seconds => seconds.map(|s| MediaTime::ZERO + MediaSpan::from_seconds(s)),
+    };
+    Ok(ReplayOptions {
+        caller_channel: arguments.caller_channel.map(Into::into),
+        packet: MediaSpan(8 * arguments.packet_ms),
+        notice,
+        notice_at,
+        queue: arguments.queue.clone(),
+        intent: arguments.intent.clone(),
+    })
+}
+
+fn replay_file(
+    worker: &mut Worker,
+    path: &Path,
+    options: &ReplayOptions,
+    as_json: bool,
+    style: bool,
+    output: &mut dyn Write,
+) -> Replayed {
+    let mut transfers = 0;
+    let mut timeline = (!as_json).then(|| Timeline::new(path, style));
+    let mut played = Recording::open(path).and_then(|recording| {
+        if let Some(timeline) = &mut timeline {
+            timeline.head(&recording, &worker.config);
+        }
+        let lanes = worker.scorer.card().lanes;
+        let (config, scorer) = (Arc::clone(&worker.config), &mut worker.scorer);
+        replay(recording, options, config, lanes, &mut |requests| scoring::score(scorer, requests), &mut |told| {
+            let Output::Tell(event) = told else { return };
+            if let What::CallEnded { transfers: n, .. } = &event.what {
+                transfers = *n;
+            }
+            match &mut timeline {
+                Some(timeline) => timeline.take(&event),
+                None => {
+                    let _ = serde_json::to_writer(&mut *output, &event).map(|()| output.write_all(b"\n"));
+                }
+            }
+        })
+    });
+    if let Some(timeline) = timeline.filter(|_| played.is_ok())
+        && let Err(error) = timeline.write(output)
+    {
+        played = Err(error.into());
+    }
+    match played {
+        Ok(()) => Replayed::Done { transfers },
+        Err(error) => {
+            complain(&format!("{}: {error}", path.display()));
+            if as_json {
+                let failed = json!({ "type": "error", "file": path.display().to_string(), "error": error.to_string() });
+                let _ = writeln!(output, "{failed}");
+            }
+            Replayed::Failed
+        }
+    }
+}

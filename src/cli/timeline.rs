@@ -1,0 +1,216 @@
+//! A call's events for a person at a terminal: who spoke, what was heard, how the score went, what was decided.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+    path::Path,
+};
+
+use warmline::{
+    call::{CallConfig, Event, What},
+    ingest::recording::Recording,
+    packet::{ContextPacket, Speaker},
+    units::{MediaSpan, MediaTime},
+};
+
+/// Width of the words that say what was heard.
+const HEARD_WIDTH: usize = 46;
+/// Scores of a turn that are drawn, the latest.
+const SPARK_WIDTH: usize = 12;
+const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+const CYAN: &str = "36";
+
+/// The events of one call, put in order of time when it is over.
+pub(super) struct Timeline {
+    style: bool,
+    title: String,
+    head: String,
+    rows: Vec<Row>,
+    /// Scores of the caller's turn that is not over: when, probability, state.
+    scores: Vec<(MediaTime, f64, &'static str)>,
+    packet: Option<Box<ContextPacket>>,
+    end: String,
+}
+
+struct Row {
+    at: f64,
+    text: String,
+}
+
+impl Timeline {
+    pub(super) fn new(path: &Path, style: bool) -> Self {
+        Self {
+            style,
+            title: path.display().to_string(),
+            head: String::new(),
+            rows: Vec::new(),
+            scores: Vec::new(),
+            packet: None,
+            end: String::new(),
+        }
+    }
+
+    /// What is known before the first sample.
+    pub(super) fn head(&mut self, recording: &Recording, config: &CallConfig) {
+        let wav = recording.wav();
+        let channels = if wav.channels == 1 { "mono" } else { "stereo" };
+        let length = MediaTime::ZERO + recording.span();
+        let model = config.model.as_ref().map_or("none", |m| m.name.as_str());
+        self.head = format!(
+            "{length} · {channels} {} at {} Hz · policy {} · model {model}",
+            wav.encoding,
+            wav.rate.0,
+            config.policy.version(),
+        );
+    }
+
+    pub(super) fn take(&mut self, event: &Event) {
+        let at = event.at.seconds();
+        match &event.what {
+            What::CallStarted { .. } => {}
+            What::Score { probability, state, .. } => self.scores.push((event.at, *probability, state)),
+            What::Turn { speaker: Speaker::Agent, from_s, to_s, .. } => {
+                let text = format!("{}  {}", self.paint(DIM, "agent "), self.paint(DIM, &spoke(*from_s, *to_s)));
+                self.row(*from_s, text);
+            }
+            What::Turn { speaker: Speaker::Caller, from_s, to_s, heard } => self.caller_turn(*from_s, *to_s, heard),
+            What::State { to: to @ ("insufficient" | "calm" | "rising" | "escalated" | "unheard"), .. } => {
+                if *to == "insufficient" && at > 0.0 {
+                    self.note(at, DIM, "·", "too little speech of late to say anything");
+                }
+            }
+            What::State { to, why, .. } => self.note(at, DIM, "·", &format!("{to}: {why}")),
+            What::Cue { cue, evidence } => {
+                let text = format!("{}: {evidence}", cue.name().replace('_', " "));
+                self.note(at, YELLOW, "●", &text);
+            }
+            What::Transfer { transfer, packet, .. } => {
+                self.note(at, RED, "▶", &format!("transfer {transfer}"));
+                self.packet.get_or_insert_with(|| packet.clone());
+            }
+            What::TransferOutcome { outcome, .. } => self.note(at, DIM, "·", &format!("transfer {outcome}")),
+            What::Gap { track, seconds, .. } => {
+                let whose = who(*track);
+                self.note(at, DIM, "·", &format!("{seconds:.1} s of the {whose}'s audio are missing"));
+            }
+            What::ScoreFailed { why, .. } => self.note(at, RED, "!", why),
+            What::Problem { track, problem } => self.note(at, RED, "!", &format!("{}: {problem}", who(*track))),
+            What::CallEnded { cause, caller_speech_s, transfers, peak, .. } => {
+                let transfers = match transfers {
+                    0 => "no transfer".to_owned(),
+                    1 => "1 transfer".to_owned(),
+                    n => format!("{n} transfers"),
+                };
+                let peak = peak.map_or_else(|| "never scored".into(), |p| format!("peak {p:.2}"));
+                let cause = if cause == "end_of_recording" { String::new() } else { format!(" · {cause}") };
+                self.end = format!("{transfers} · {peak} · {caller_speech_s:.1} s of caller speech{cause}");
+                self.note(at, DIM, "·", "end");
+            }
+        }
+    }
+
+    /// Everything, in order of time.
+    pub(super) fn write(mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.rows.sort_by(|a, b| a.at.total_cmp(&b.at));
+        writeln!(out, "{}  {}", self.paint(BOLD, &self.title), self.paint(DIM, &self.head))?;
+        let columns = format!("{:>7}  {:6}  {:HEARD_WIDTH$}  {:SPARK_WIDTH$}  score  state", "time", "who", "heard", "");
+        writeln!(out, "{}", self.paint(DIM, &columns))?;
+        for row in &self.rows {
+            writeln!(out, "{:>7}  {}", clock(row.at), row.text)?;
+        }
+        writeln!(out, "{:>7}  {}", "", self.paint(BOLD, &self.end))?;
+        if let Some(packet) = &self.packet {
+            self.write_packet(packet, out)?;
+        }
+        writeln!(out)
+    }
+
+    fn caller_turn(&mut self, from_s: f64, to_s: f64, heard: &str) {
+        let of_turn: Vec<_> = self.scores.drain(..).collect();
+        let spark: String = of_turn.iter().rev().take(SPARK_WIDTH).rev().map(|(_, p, _)| spark(*p)).collect();
+        let spoke = spoke(from_s, to_s);
+        let mut text = self.paint(CYAN, "caller");
+        let heard = if heard.is_empty() { spoke } else { format!("{spoke}  {heard}") };
+        let _ = write!(text, "  {heard:HEARD_WIDTH$}");
+        if let Some((_, probability, state)) = of_turn.iter().max_by(|a, b| a.1.total_cmp(&b.1)).zip(of_turn.last()).map(|(m, l)| (l.0, m.1, l.2)) {
+            let colour = colour(state);
+            let _ = write!(text, "  {}  {probability:5.2}  {}", self.paint(colour, &format!("{spark:SPARK_WIDTH$}")), self.paint(colour, state));
+        }
+        self.row(from_s, text);
+    }
+
+    fn note(&mut self, at: f64, colour: &str, sign: &str, words: &str) {
+        let text = self.paint(colour, &format!("{sign} {words}"));
+        self.row(at, text);
+    }
+
+    fn row(&mut self, at: f64, text: String) {
+        self.rows.push(Row { at, text });
+    }
+
+    fn write_packet(&self, packet: &ContextPacket, out: &mut dyn Write) -> io::Result<()> {
+        let full = &packet.full;
+        let mut line = |name: &str, words: &str| writeln!(out, "  {}  {words}", self.paint(DIM, &format!("{name:>12}")));
+        line("", "")?;
+        line("context", &self.paint(BOLD, &packet.schema))?;
+        line("ref", &packet.reference.uui)?;
+        line("why", &self.paint(BOLD, &full.trigger.words))?;
+        let since = full.trigger.since_s.map_or(String::new(), |s| format!(", rising since {}", clock(s)));
+        line("when", &format!("{}{since}", clock(full.trigger.at_s)))?;
+        for moment in &full.evidence {
+            let changes = moment.changes.iter().map(|c| c.words.as_str()).collect::<Vec<_>>().join(", ");
+            let changes = if changes.is_empty() { "no single change stands out".to_owned() } else { changes };
+            let span = format!("{}-{}", clock(moment.from_s), clock(moment.to_s));
+            line("evidence", &format!("{span}  {:.2}  {changes}", moment.probability.get()))?;
+        }
+        let trend: String = full.trend.scores.iter().rev().take(60).rev().map(|p| p.map_or(' ', spark)).collect();
+        let peak = full.trend.peak.map_or(String::new(), |p| format!("  peak {p:.2}"));
+        line("trend", &format!("{}{peak}", self.paint(colour("rising"), trend.trim_start())))?;
+        let turns = &full.conversation.turns;
+        let speech = full.conversation.caller_speech_s;
+        line("conversation", &format!("{} turns, {speech:.1} s of caller speech", turns.len()))?;
+        let policy = &full.provenance.policy;
+        let model = full.provenance.model.as_ref().map_or("none", |m| m.name.as_str());
+        line("provenance", &format!("{} · policy {} · model {model}", full.provenance.software, policy.name))
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.style { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+fn who(track: Speaker) -> &'static str {
+    match track {
+        Speaker::Caller => "caller",
+        Speaker::Agent => "agent",
+    }
+}
+
+fn colour(state: &str) -> &'static str {
+    match state {
+        "escalated" => RED,
+        "rising" => YELLOW,
+        "calm" => GREEN,
+        _ => DIM,
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the eight heights")]
+fn spark(probability: f64) -> char {
+    let height = (probability * SPARKS.len() as f64).clamp(0.0, SPARKS.len() as f64 - 1.0) as usize;
+    SPARKS.get(height).copied().unwrap_or(' ')
+}
+
+fn spoke(from_s: f64, to_s: f64) -> String {
+    format!("{:.1} s", to_s - from_s)
+}
+
+fn clock(seconds: f64) -> String {
+    (MediaTime::ZERO + MediaSpan::from_seconds(seconds)).to_string()
+}
