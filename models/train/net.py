@@ -7,6 +7,7 @@ a line is not an input. Padding reaches neither convolutions nor pooling.
 
 import logging
 
+import onnx
 import torch
 from torch import nn
 
@@ -91,6 +92,12 @@ def export(model, path, lanes):
     model.eval()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     frames, mask = torch.randn(lanes, WINDOW, len(FEATURES)) * 10 - 50, torch.ones(lanes, WINDOW)
-    torch.onnx.export(
-        model, (frames, mask), path, input_names=["frames", "mask"], output_names=["logits"], opset_version=18, dynamo=True, external_data=False, verbose=False
+    program = torch.onnx.export(
+        model, (frames, mask), input_names=["frames", "mask"], output_names=["logits"], opset_version=18, dynamo=True, verbose=False
     )
+    proto = program.model_proto
+    for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph, proto):
+        part.ClearField("metadata_props")  # traces of the exporting machine
+        part.ClearField("doc_string")
+    onnx.checker.check_model(proto)
+    onnx.save(proto, path)
