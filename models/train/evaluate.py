@@ -1,0 +1,95 @@
+"""Figures of held-out scores. Means are over corpora; intervals are 95 %, by drawing speakers anew within each corpus."""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score, roc_curve
+
+PRIOR = 0.25  # share of angry windows that calibrated probabilities assume
+
+
+def recall_at(y, s, fpr):
+    """Highest recall with a false-positive rate of at most `fpr`."""
+    f, t, _ = roc_curve(y, s)
+    return t[f <= fpr].max()
+
+
+def threshold_at(y, s, fpr):
+    return np.quantile(s[y == 0], 1 - fpr)
+
+
+FIGURES = {
+    "auc": roc_auc_score,
+    "recall_at_fpr_1": lambda y, s: recall_at(y, s, 0.01),
+    "recall_at_fpr_5": lambda y, s: recall_at(y, s, 0.05),
+}
+
+
+def by_group(table, column):
+    """{group: figures}, for groups with both labels."""
+    out = {}
+    for name, part in table.groupby(column):
+        if name and part.anger.nunique() == 2:
+            y, s = part.anger.to_numpy(), part.logit.to_numpy()
+            out[name] = {k: round(float(f(y, s)), 4) for k, f in FIGURES.items()} | {"clips": len(part), "angry": int(y.sum())}
+    return out
+
+
+def mean_over_corpora(table, repeats, seed):
+    """Each figure with its interval: {figure: {value, low, high}}."""
+    rng = np.random.default_rng(seed)
+    corpora = [[(p.anger.to_numpy(), p.logit.to_numpy()) for _, p in c.groupby("speaker")] for _, c in table.groupby("corpus") if c.anger.nunique() == 2]
+    figures = lambda draws: [np.mean([f(*d) for d in draws]) for f in FIGURES.values()]
+    joined = lambda voices, pick: (np.concatenate([voices[i][0] for i in pick]), np.concatenate([voices[i][1] for i in pick]))
+    value = figures([joined(v, range(len(v))) for v in corpora])
+    samples = []
+    for _ in range(repeats):
+        draws = [joined(v, rng.integers(len(v), size=len(v))) for v in corpora]
+        samples.append(figures([d for d in draws if 0 < d[0].sum() < len(d[0])]))
+    low, high = np.percentile(samples, [2.5, 97.5], axis=0)
+    return {k: {"value": round(float(v), 4), "low": round(float(l), 4), "high": round(float(h), 4)} for k, v, l, h in zip(FIGURES, value, low, high)}
+
+
+def balance(table, prior):
+    """Weights that give every corpus the same say and the angry clips a share of `prior`."""
+    size = table.groupby(["corpus", "anger"]).logit.transform("size")
+    return np.where(table.anger == 1, prior, 1 - prior) / size
+
+
+def platt(table, prior=PRIOR):
+    """p = 1 / (1 + exp(-(slope * logit + intercept))) over corpora that have both labels."""
+    table = table[table.groupby("corpus").anger.transform("nunique") == 2]
+    fit = LogisticRegression(C=1e6).fit(table[["logit"]].to_numpy(), table.anger, sample_weight=balance(table, prior) * len(table))
+    return {"slope": round(float(fit.coef_[0, 0]), 6), "intercept": round(float(fit.intercept_[0]), 6), "prior": prior}
+
+
+def calibrated(logit, calibration):
+    return 1 / (1 + np.exp(-(calibration["slope"] * logit + calibration["intercept"])))
+
+
+def ece(p, y, w, bins=10):
+    """Expected calibration error over equal-width bins, weighted."""
+    b = np.minimum((p * bins).astype(int), bins - 1)
+    return float(sum(abs(np.sum(w[b == k] * (p[b == k] - y[b == k]))) for k in range(bins)) / w.sum())
+
+
+def transfer(table, fpr=0.05):
+    """A threshold set for `fpr` on the other corpora: {corpus: realised false-positive rate and recall}. Calibration likewise."""
+    both = table[table.groupby("corpus").anger.transform("nunique") == 2]
+    out, errors = {}, []
+    for name, part in both.groupby("corpus"):
+        rest = both[both.corpus != name]
+        limit = np.mean([threshold_at(p.anger.to_numpy(), p.logit.to_numpy(), fpr) for _, p in rest.groupby("corpus")])
+        hit = part.logit > limit
+        p = calibrated(part.logit.to_numpy(), platt(rest))
+        errors.append(ece(p, part.anger.to_numpy(), balance(part, PRIOR)))
+        out[name] = {"fpr": round(float(hit[part.anger == 0].mean()), 4), "recall": round(float(hit[part.anger == 1].mean()), 4), "ece": round(errors[-1], 4)}
+    worst = max(v["fpr"] for v in out.values())
+    return {"nominal_fpr": fpr, "worst_realised_fpr": worst, "mean_ece": round(float(np.mean(errors)), 4), "corpora": out}
+
+
+def operating_point(table, calibration, enter=0.70):
+    """What crossing `enter` once means, mean over corpora."""
+    both = table[table.groupby("corpus").anger.transform("nunique") == 2]
+    hit = calibrated(both.logit, calibration) >= enter
+    rate = lambda y: float(np.mean([hit[p.index][p.anger == y].mean() for _, p in both.groupby("corpus")]))
+    return {"enter": enter, "recall": round(rate(1), 4), "fpr": round(rate(0), 4)}

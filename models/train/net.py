@@ -1,0 +1,103 @@
+"""The `watch` network: a window of raw descriptors → logits, with every normalisation inside.
+
+frames [lanes, window, D] as `warmline features` writes them, mask [lanes, window] → logits [lanes, 2] (frustration, speech).
+The level of the window (its mean power) is subtracted from the log-mel bands, which are then cut at FLOOR_DB below it: the gain of
+a line is not an input. Padding reaches neither convolutions nor pooling.
+"""
+
+import logging
+
+import onnx
+import torch
+from torch import nn
+
+FEATURE_SET = "prosody/1"
+MEL = [f"mel_{i:02d}_db" for i in range(40)]
+DESCRIPTORS = ["voicing", "f0_hz", "hnr_db", "jitter_local", "shimmer_local", "h1_h2_db"]
+FEATURES = MEL + DESCRIPTORS
+HEADS = ["frustration", "speech"]
+WINDOW, HOP, MIN_FRAMES = 300, 50, 100
+STACK = 4  # frames seen together: the network runs at 40 ms
+FLOOR_DB = -60.0
+INPUTS = len(FEATURES) + 1  # f0 enters twice: relative to the window's mean, and absolute
+
+
+class Normalise(nn.Module):
+    """Raw descriptors → standardised inputs [lanes, window, INPUTS], padding zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(INPUTS))
+        self.register_buffer("scale", torch.ones(INPUTS))
+
+    def relative(self, frames, mask):
+        m = mask.unsqueeze(-1)
+        mel, voicing = frames[..., :40], frames[..., 40:41]
+        f0, voiced_only = frames[..., 41:42], frames[..., 42:]
+        power = (torch.exp(mel * 0.23025851) * m).sum((1, 2), keepdim=True) / mask.sum(1).clamp(min=1)[:, None, None]
+        level = 4.3429448 * torch.log(power + 1e-20)
+        mel = (mel - level).clamp(FLOOR_DB, 20.0)
+        voiced = (f0 > 0).to(frames.dtype) * m
+        semitones = 17.312340 * torch.log(f0.clamp(min=20.0) * 0.01)
+        centre = (semitones * voiced).sum(1, keepdim=True) / voiced.sum(1, keepdim=True).clamp(min=1)
+        return torch.cat([mel, voicing, (semitones - centre) * voiced, voiced_only, semitones * voiced], dim=-1)
+
+    def forward(self, frames, mask):
+        return (self.relative(frames, mask) - self.mean) * self.scale * mask.unsqueeze(-1)
+
+
+class Residual(nn.Module):
+    def __init__(self, width, dilation):
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, h, m):
+        return (h + torch.relu(self.norm(self.conv(h)))) * m
+
+
+class Watch(nn.Module):
+    """Time-delay network with attentive statistics pooling (Okabe 2018) beside plain statistics of the inputs."""
+
+    def __init__(self, width=96, dilations=(1, 2, 3, 4), embedding=64, dropout=0.2):
+        super().__init__()
+        self.normalise = Normalise()
+        self.entry = nn.Sequential(nn.Conv1d(STACK * INPUTS, width, 1, bias=False), nn.BatchNorm1d(width), nn.ReLU())
+        self.blocks = nn.ModuleList(Residual(width, d) for d in dilations)
+        self.attention = nn.Sequential(nn.Conv1d(width, 32, 1), nn.Tanh(), nn.Conv1d(32, width, 1))
+        self.embed = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(2 * width + 2 * INPUTS, embedding, bias=False), nn.BatchNorm1d(embedding), nn.ReLU(), nn.Dropout(dropout)
+        )
+        self.heads = nn.Linear(embedding, len(HEADS))
+
+    def forward(self, frames, mask):
+        x = self.normalise(frames, mask)
+        lanes, window = frames.shape[0], frames.shape[1]
+        n = mask.sum(1, keepdim=True).clamp(min=1)
+        x_mean = x.sum(1) / n
+        x_std = ((x * x).sum(1) / n - x_mean * x_mean).clamp(min=1e-4).sqrt()
+        h = x.reshape(lanes, window // STACK, STACK * INPUTS).transpose(1, 2)
+        m = mask.reshape(lanes, window // STACK, STACK).mean(2).unsqueeze(1).ceil()
+        h = self.entry(h) * m
+        for block in self.blocks:
+            h = block(h, m)
+        a = torch.softmax(self.attention(h) + (m - 1) * 1e4, dim=2) * m
+        h_mean = (a * h).sum(2)
+        h_std = ((a * h * h).sum(2) - h_mean * h_mean).clamp(min=1e-4).sqrt()
+        return self.heads(self.embed(torch.cat([h_mean, h_std, x_mean, x_std], dim=1)))
+
+
+def export(model, path, lanes):
+    """Writes the ONNX file with a batch of exactly `lanes`."""
+    model.eval()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    frames, mask = torch.randn(lanes, WINDOW, len(FEATURES)) * 10 - 50, torch.ones(lanes, WINDOW)
+    program = torch.onnx.export(
+        model, (frames, mask), input_names=["frames", "mask"], output_names=["logits"], opset_version=18, dynamo=True, verbose=False
+    )
+    proto = program.model_proto
+    for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph, proto):
+        part.ClearField("metadata_props")  # traces of the exporting machine
+        part.ClearField("doc_string")
+    onnx.checker.check_model(proto)
+    onnx.save(proto, path)

@@ -1,0 +1,326 @@
+#!/usr/bin/env python3
+"""From a manifest of labelled clips to `watch.onnx` and its card, in stages that are not repeated when their result is there.
+
+    train.py --corpora DIR --warmline 'warmline' --work DIR --out models [--corpus NAME ...] [--smoke]
+
+DIR holds manifest.csv (id, corpus, path, speaker, gender, language, emotion, licence) and noise/manifest.csv. Stages: telephone
+(WAV files), features (what `warmline features` writes: nothing else is read), pack, folds (protocols 1 and 2), final, card.
+Delete a stage's files in the work directory to run it again. The same seed on the same machine gives the same model.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import shlex
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import torch
+
+import data
+import evaluate
+import net
+from prepare import CLEAN, NOISY, prepare
+
+NAME, VERSION = "watch-tdnn-96", "0.1.0"
+GROUPS = [{"ravdess", "tess", "fsdd"}, {"emodb", "turev"}, {"nemo", "baved"}, {"banglaser", "emotiontts"}, {"ased"}]  # no language in two
+SPEAKER_FOLDS = 5
+
+
+def telephone(a):
+    index = a.work / "calls.csv"
+    if not index.exists():
+        prepare(a.corpora, a.work / "audio", a.copies, a.seed, a.jobs, a.smoke, a.corpus).to_csv(index, index=False)
+    return pd.read_csv(index, keep_default_na=False)
+
+
+def features(a, index):
+    out = a.work / "features"
+    if (a.work / "features.done").exists():
+        return out
+    names = index.file.unique()
+    (a.work / "files.txt").write_text("".join(f"{a.work / 'audio' / n}\n" for n in names))
+    command = [*shlex.split(a.warmline), "features", "--npy", "--out", str(out), "--caller-channel", "mono", "--jobs", str(a.jobs), f"@{a.work / 'files.txt'}"]
+    print("features:", shlex.join(command), flush=True)
+    subprocess.run(command, check=True)
+    (a.work / "features.done").touch()
+    return out
+
+
+def smooth_equaliser(n, generator):
+    """Random channels [n, 1, 40] in dB, linear between six points; half of them are flat."""
+    points = torch.randn(n, 1, 6, generator=generator) * 3 * (torch.rand(n, 1, 1, generator=generator) < 0.5)
+    return torch.nn.functional.interpolate(points, size=40, mode="linear", align_corners=True)
+
+
+def fit(a, frames, clips, steps, seed, label):
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    sampler = data.Sampler(frames, clips, np.random.default_rng(seed))
+    model = net.Watch(a.width)
+    x, mask, _ = map(torch.from_numpy, sampler.batch(2000))
+    with torch.no_grad():
+        inputs = model.normalise.relative(x, mask)[mask > 0]
+        model.normalise.mean.copy_(inputs.mean(0))
+        model.normalise.scale.copy_(1 / inputs.std(0).clamp(min=1e-3))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=a.rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, a.rate, total_steps=steps, pct_start=0.2)
+    loss_of = torch.nn.BCEWithLogitsLoss()
+    model.train()
+    begun, running = time.time(), 0.0
+    for step in range(1, steps + 1):
+        x, mask, y = map(torch.from_numpy, sampler.batch(a.batch))
+        x[..., :40] += smooth_equaliser(len(x), generator) * mask.unsqueeze(-1)
+        logits = model(x, mask)
+        y = y * 0.96 + 0.02
+        loss = loss_of(logits[:, 0], y[:, 0]) + 0.3 * loss_of(logits[:, 1], y[:, 1])
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimiser.step()
+        schedule.step()
+        running += (loss.item() - running) / min(step, 100)
+        if step % max(1, steps // 8) == 0:
+            print(f"{label}: step {step}/{steps}, loss {running:.4f}, {time.time() - begun:.0f} s", flush=True)
+    return model.eval()
+
+
+@torch.no_grad()
+def score(model, frames, clips):
+    """The clips with the logit of the mean probability of their windows, for each head."""
+    spans, owner = data.whole_clips(clips)
+    logits = np.concatenate([model(*map(torch.from_numpy, data.windows(frames, spans[i : i + 256]))).numpy() for i in range(0, len(spans), 256)])
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    mean = np.stack([np.bincount(owner, p[:, k]) / np.bincount(owner) for k in range(p.shape[1])], axis=1).clip(1e-9, 1 - 1e-9)
+    logit = np.log(mean / (1 - mean))
+    return clips.assign(anger=(clips.emotion == "anger").astype(int), logit=logit[:, 0], speech_logit=logit[:, 1])
+
+
+def folds(a, clips):
+    """(protocol, number, held-out clips): by speaker within each corpus, and by groups of corpora."""
+    speech = clips[clips.kind == "clip"]
+    rng = np.random.default_rng(a.seed)
+    fold_of = {}
+    for _, speakers in speech.groupby("corpus").speaker:
+        for i, s in enumerate(rng.permutation(sorted(speakers.unique()))):
+            fold_of[s] = i % a.speaker_folds
+    known = set().union(*GROUPS)
+    groups = [g for g in GROUPS if g & set(speech.corpus)] + [{c} for c in sorted(set(speech.corpus) - known)]
+    by_speaker = clips.speaker.map(fold_of)
+    out = [("unseen_corpora", k, clips.corpus.isin(g)) for k, g in enumerate(groups)] if len(groups) > 1 else []
+    return out + [("unseen_speakers", k, by_speaker == k) for k in range(a.speaker_folds)]
+
+
+def fit_and_score(job):
+    """One fold, or the final model when nothing is held out. Returns without work when its result is there."""
+    a, frames, clips, (protocol, k, held_out) = job
+    weights = a.work / f"{protocol}-{k}.pt"
+    if weights.exists():
+        return
+    torch.set_num_threads(1)  # a fold a core: cheaper than sharing one, and the sums have one order
+    model = fit(a, frames, data.training_clips(clips[~held_out]), a.steps, a.seed + k, f"{protocol} {k}")
+    if protocol != "final":
+        test = clips[(held_out | (clips.kind != "clip")) & clips["copy"].isin([CLEAN, NOISY])]
+        table = score(model, frames, test.reset_index(drop=True)).assign(fold=k)
+        table.to_csv(a.work / f"{protocol}-{k}.csv", index=False)
+        auc = {c: v["auc"] for c, v in evaluate.by_group(table[(table["copy"] == CLEAN) & (table.kind == "clip")], "corpus").items()}
+        print(f"{protocol} {k}: AUC {auc}", flush=True)
+    torch.save(model.state_dict(), weights)
+
+
+def fit_all(a, frames, clips):
+    """Trains the folds and the final model, `jobs` at a time. Returns the final model and each protocol's held-out scores."""
+    jobs = [f for f in folds(a, clips) if f[0] in a.protocols] + [("final", 0, pd.Series(False, index=clips.index))]
+    global _JOBS
+    _JOBS = [(a, frames, clips, job) for job in jobs]  # inherited by the forked workers
+    with multiprocessing.get_context("fork").Pool(a.jobs) as pool:
+        for _ in pool.imap_unordered(_fit_number, range(len(jobs)), chunksize=1):
+            pass
+    scores = {}
+    for protocol, k, _ in jobs[:-1]:
+        scores.setdefault(protocol, []).append(pd.read_csv(a.work / f"{protocol}-{k}.csv", keep_default_na=False))
+    model = net.Watch(a.width)
+    model.load_state_dict(torch.load(a.work / "final-0.pt"))
+    return model.eval(), {protocol: pd.concat(parts, ignore_index=True) for protocol, parts in scores.items()}
+
+
+def _fit_number(i):
+    fit_and_score(_JOBS[i])
+
+
+def figures(a, scores):
+    out = {}
+    for protocol, table in scores.items():
+        out[protocol] = {}
+        for condition, copy in (("clean_telephone", CLEAN), ("noisy_telephone", NOISY)):
+            clips = table[(table.kind == "clip") & (table["copy"] == copy)].reset_index(drop=True)
+            out[protocol][condition] = {"mean_over_corpora": evaluate.mean_over_corpora(clips, a.bootstrap, a.seed), "corpus": evaluate.by_group(clips, "corpus")}
+            if protocol == "unseen_corpora":
+                out[protocol][condition]["threshold_transfer"] = evaluate.transfer(clips)
+            if copy == CLEAN:
+                out[protocol][condition] |= {"gender": evaluate.by_group(clips, "gender"), "language": evaluate.by_group(clips, "language")}
+                pairs = clips[clips.gender != ""].assign(pair=lambda t: t.corpus + " " + t.gender)
+                out[protocol][condition]["corpus_and_gender"] = evaluate.by_group(pairs, "pair")
+        heard = table[(table["copy"] == NOISY) & table.kind.isin(["clip", "non_speech"])]
+        if heard.kind.nunique() == 2:
+            y, s = (heard.kind == "clip").astype(int).to_numpy(), heard.speech_logit.to_numpy()
+            out[protocol]["speech_head"] = {"auc": round(float(evaluate.roc_auc_score(y, s)), 4), "recall_at_fpr_5": round(float(evaluate.recall_at(y, s, 0.05)), 4), "non_speech_pieces": int((y == 0).sum())}
+    return out
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def only(row, lanes):
+    """A batch with `row` first and empty lanes after it."""
+    return np.concatenate([row[None], np.zeros((lanes - 1, *row.shape), np.float32)])
+
+
+def examine(a, model, path, frames, clips):
+    """Facts about the file: agreement with PyTorch, gain invariance, rows alone and in company, cost."""
+    spans, _ = data.whole_clips(clips[(clips["copy"] == NOISY) & (clips.kind == "clip")].sample(64, random_state=a.seed, replace=True))
+    x, mask = data.windows(frames, spans[:64])
+    run = lambda s, x, mask, lanes: np.concatenate([s.run(None, {"frames": x[i : i + lanes], "mask": mask[i : i + lanes]})[0] for i in range(0, len(x), lanes)])
+    one = session(path)
+    logits = run(one, x, mask, 1)
+    with torch.no_grad():
+        against_torch = float(np.abs(model(torch.from_numpy(x), torch.from_numpy(mask)).numpy() - logits).max())
+    shift = 0.0
+    for gain in (-20, -7.3, 20):
+        y = x.copy()
+        y[..., :40] += gain * mask[..., None]
+        shift = max(shift, float(np.abs(run(one, y, mask, 1) - logits).max()))
+    facts = {"max_difference_from_training_graph": against_torch, "max_logit_shift_at_20_db_gain": shift, "lanes": {}}
+    for lanes in (1, 4, 8):
+        other = path.with_name(f"lanes-{lanes}.onnx") if lanes != a.lanes else path
+        if lanes != a.lanes:
+            net.export(model, str(other), lanes)
+        s = session(other)
+        batch = run(s, x, mask, lanes)
+        shuffled = np.random.default_rng(a.seed).permutation(64)
+        in_company = run(s, x[shuffled], mask[shuffled], lanes)
+        alone = [s.run(None, {"frames": only(x[i], lanes), "mask": only(mask[i], lanes)})[0][0] for i in range(64)]
+        times = []
+        for _ in range(200):
+            begun = time.perf_counter()
+            s.run(None, {"frames": x[:lanes], "mask": mask[:lanes]})
+            times.append((time.perf_counter() - begun) / lanes * 1e6)
+        facts["lanes"][lanes] = {
+            "rows_independent_of_company": bool(np.array_equal(in_company, batch[shuffled]) and np.array_equal(alone, batch)),
+            "rows_equal_to_lanes_1": bool(np.array_equal(batch, logits)),
+            "us_per_window_min": round(min(times)),
+            "us_per_window_median": round(float(np.median(times))),
+        }
+        if lanes != a.lanes:
+            other.unlink()
+    return facts
+
+
+def write_card(a, path, clips, metrics, calibration, operating, facts, model):
+    manifest = pd.read_csv(a.corpora / "manifest.csv", keep_default_na=False)
+    used = clips[(clips.kind == "clip") & (clips["copy"] == CLEAN)]
+    licence = manifest.drop_duplicates("corpus").set_index("corpus").licence
+    card = {
+        "schema": "warmline.model-card/1",
+        "name": NAME,
+        "version": VERSION,
+        "contract": "warmline.score/1",
+        "stage": "watch",
+        "feature_set": net.FEATURE_SET,
+        "features": net.FEATURES,
+        "window_frames": net.WINDOW,
+        "hop_frames": net.HOP,
+        "min_frames": net.MIN_FRAMES,
+        "lanes": a.lanes,
+        "heads": net.HEADS,
+        "normalisation": f"in graph: the window's mean power is subtracted from the mel bands, cut at {net.FLOOR_DB:g} dB; f0 in semitones, also relative to the window's mean; standardisation",
+        "calibration": calibration,
+        "operating_point": operating,
+        "metrics": metrics,
+        "runtime": facts,
+        "training": {
+            "command": "python models/train/train.py " + shlex.join(shown_arguments(a)),
+            "seed": a.seed,
+            "steps": a.steps,
+            "batch": a.batch,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "data": [{"corpus": c, "licence": licence[c], "speakers": int(t.speaker.nunique()), "clips": len(t)} for c, t in used.groupby("corpus")],
+        },
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+
+
+def shown_arguments(a):
+    """The arguments without this machine's paths."""
+    out = ["--corpora", "CORPORA", "--warmline", "warmline", "--seed", str(a.seed), "--steps", str(a.steps), "--copies", str(a.copies), "--width", str(a.width), "--speaker-folds", str(a.speaker_folds)]
+    return out + (["--corpus", *a.corpus] if a.corpus else []) + (["--smoke"] if a.smoke else [])
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--corpora", type=Path, required=True)
+    p.add_argument("--warmline", default="warmline", help="the command whose `features` is run")
+    p.add_argument("--work", type=Path, default=Path(".warmline/train"))
+    p.add_argument("--out", type=Path, default=Path("models"))
+    p.add_argument("--name", default="watch", help="file name of the model and its card")
+    p.add_argument("--corpus", nargs="*", help="train on these corpora alone")
+    p.add_argument("--protocols", nargs="*", default=["unseen_corpora", "unseen_speakers"])
+    p.add_argument("--seed", type=int, default=7)
+    p.add_argument("--copies", type=int, default=4, help="telephones each clip goes through: clean, noisy (tests only), augmented...")
+    p.add_argument("--steps", type=int, default=3000)
+    p.add_argument("--batch", type=int, default=64)
+    p.add_argument("--rate", type=float, default=3e-3)
+    p.add_argument("--width", type=int, default=96)
+    p.add_argument("--lanes", type=int, default=1)
+    p.add_argument("--speaker-folds", type=int, default=SPEAKER_FOLDS)
+    p.add_argument("--bootstrap", type=int, default=500)
+    p.add_argument("--jobs", type=int, default=2)
+    p.add_argument("--smoke", action="store_true", help="few clips, few steps: does it run?")
+    a = p.parse_args()
+    if a.smoke:
+        a.copies, a.steps, a.speaker_folds, a.bootstrap = 2, 40, 2, 20
+    return a
+
+
+def main():
+    a = arguments()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    for d in (a.work, a.out):
+        d.mkdir(parents=True, exist_ok=True)
+    if not (a.work / "clips.csv").exists():
+        index = telephone(a)
+        data.pack(index, features(a, index), a.work)
+    frames, clips = data.load(a.work)
+    print(f"{len(clips)} clips in {clips['copy'].nunique()} copies, {len(frames) / 360000:.1f} h of speech frames", flush=True)
+
+    model, scores = fit_all(a, frames, clips)
+    metrics = figures(a, scores)
+    held_out = scores.get("unseen_corpora", next(iter(scores.values())))
+    held_out = held_out[held_out.kind == "clip"].reset_index(drop=True)
+    calibration = evaluate.platt(held_out)
+    operating = evaluate.operating_point(held_out, calibration)
+
+    path = a.out / f"{a.name}.onnx"
+    net.export(model, str(path), a.lanes)
+    facts = examine(a, model, path, frames, clips)
+    write_card(a, path, clips, metrics, calibration, operating, facts, model)
+    for protocol, conditions in metrics.items():
+        for condition in ("clean_telephone", "noisy_telephone"):
+            print(protocol, condition, json.dumps(conditions[condition]["mean_over_corpora"]))
+    print(json.dumps({"calibration": calibration, "operating_point": operating, "runtime": facts}, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
