@@ -33,13 +33,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let session = match (&model, &runtime) {
         (Ok(model), Ok(runtime)) => Some(model.scorer(runtime).map(|scorer| {
             let card = scorer.card();
-            format!("{} features in {} frames, {} lanes: a test window was scored", card.features.len(), card.window_frames, card.lanes)
+            format!(
+                "{} features in {} frames, {} lanes: a test window was scored",
+                card.features.len(),
+                card.window_frames,
+                card.lanes
+            )
         })),
         _ => None,
     };
     let mut findings = vec![
         Finding { what: "policy", result: policy },
-        Finding { what: "model", result: model.map(|m| format!("{} {} ({})", m.card.name, m.card.version, m.card.feature_set)) },
+        Finding {
+            what: "model",
+            result: model.map(|m| format!("{} {} ({})", m.card.name, m.card.version, m.card.feature_set)),
+        },
         Finding { what: "onnxruntime", result: runtime.map(|r| r.library().display().to_string()) },
     ];
     findings.extend(session.map(|result| Finding { what: "session", result }));

@@ -73,19 +73,25 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     if let Some(folder) = &arguments.out {
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
         let path = folder.join("columns.json");
-        fs::write(&path, format!("{:#}\n", columns())).with_context(|| format!("{}: cannot be written", path.display()))?;
+        fs::write(&path, format!("{:#}\n", columns()))
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
     } else if arguments.npy {
         bail!("--npy needs --out DIR: a terminal cannot show arrays");
     } else if files.len() > 1 {
         bail!("{} files need --out DIR: one file's CSV goes to standard output", files.len());
     }
-    let results = jobs::run(&files, arguments.jobs, || Ok(()), |(), path, output| {
-        let done = describe(path, arguments, output);
-        if let Err(error) = &done {
-            jobs::complain(&format!("{}: {error:#}", path.display()));
-        }
-        done.is_ok()
-    })?;
+    let results = jobs::run(
+        &files,
+        arguments.jobs,
+        || Ok(()),
+        |(), path, output| {
+            let done = describe(path, arguments, output);
+            if let Err(error) = &done {
+                jobs::complain(&format!("{}: {error:#}", path.display()));
+            }
+            done.is_ok()
+        },
+    )?;
     Ok(if results.iter().all(|done| *done) { 0 } else { FAILED })
 }
 
@@ -107,8 +113,14 @@ fn describe(path: &Path, arguments: &Arguments, output: &mut dyn Write) -> anyho
     };
     let stem = path.file_stem().context("has no name")?;
     let target = folder.join(stem).with_extension(if arguments.npy { "npy" } else { "csv" });
-    let mut file = BufWriter::new(File::create(&target).with_context(|| format!("{}: cannot be written", target.display()))?);
-    if arguments.npy { npy(recording, channel, &mut file)? } else { csv(recording, channel, &mut file)? }
+    let mut file = BufWriter::new(
+        File::create(&target).with_context(|| format!("{}: cannot be written", target.display()))?,
+    );
+    if arguments.npy {
+        npy(recording, channel, &mut file)?
+    } else {
+        csv(recording, channel, &mut file)?
+    }
     file.flush()?;
     Ok(())
 }
@@ -168,7 +180,11 @@ fn csv(recording: Recording, channel: Option<CallerChannel>, output: &mut dyn Wr
 }
 
 /// NumPy's format 1.0 (NEP 1): the head is written again when the number of frames is known.
-fn npy(recording: Recording, channel: Option<CallerChannel>, file: &mut (impl Write + Seek)) -> anyhow::Result<()> {
+fn npy(
+    recording: Recording,
+    channel: Option<CallerChannel>,
+    file: &mut (impl Write + Seek),
+) -> anyhow::Result<()> {
     let mut frames = 0_u64;
     file.write_all(&npy_head(frames))?;
     each_frame(recording, channel, |lld| {

@@ -47,7 +47,8 @@ pub(super) fn files(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    let mut entries = fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
+    let mut entries =
+        fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
     entries.sort();
     for path in entries {
         if path.is_dir() && depth < DEPTH_MAX {
@@ -125,7 +126,10 @@ impl Output<'_> {
     fn close(self) {
         let mut desk = lock(self.desk);
         desk.waiting.insert(self.n, self.buffer);
-        while let Some(bytes) = { let n = desk.next_out; desk.waiting.remove(&n) } {
+        while let Some(bytes) = {
+            let n = desk.next_out;
+            desk.waiting.remove(&n)
+        } {
             out(&bytes);
             desk.next_out += 1;
         }

@@ -109,7 +109,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let (config, model) = arguments.scoring.call_config()?;
     let runtime = arguments.scoring.runtime()?;
     let options = options(arguments, &config)?;
-    let style = !arguments.json && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let style = !arguments.json
+        && io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let results = jobs::run(
         &files,
         arguments.jobs,
@@ -174,18 +176,25 @@ fn replay_file(
         }
         let lanes = worker.scorer.card().lanes;
         let (config, scorer) = (Arc::clone(&worker.config), &mut worker.scorer);
-        replay(recording, options, config, lanes, &mut |requests| scoring::score(scorer, requests), &mut |told| {
-            let Output::Tell(event) = told else { return };
-            if let What::CallEnded { transfers: n, .. } = &event.what {
-                transfers = *n;
-            }
-            match &mut timeline {
-                Some(timeline) => timeline.take(&event),
-                None => {
-                    let _ = serde_json::to_writer(&mut *output, &event).map(|()| output.write_all(b"\n"));
+        replay(
+            recording,
+            options,
+            config,
+            lanes,
+            &mut |requests| scoring::score(scorer, requests),
+            &mut |told| {
+                let Output::Tell(event) = told else { return };
+                if let What::CallEnded { transfers: n, .. } = &event.what {
+                    transfers = *n;
                 }
-            }
-        })
+                match &mut timeline {
+                    Some(timeline) => timeline.take(&event),
+                    None => {
+                        let _ = serde_json::to_writer(&mut *output, &event).map(|()| output.write_all(b"\n"));
+                    }
+                }
+            },
+        )
     });
     if let Some(timeline) = timeline.filter(|_| played.is_ok())
         && let Err(error) = timeline.write(output)

@@ -40,7 +40,8 @@ pub(super) struct ModelFile {
 impl ScoringArguments {
     pub(super) fn policy(&self) -> anyhow::Result<Policy> {
         let Some(path) = &self.policy else { return Ok(Policy::default()) };
-        let source = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let source =
+            fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         Policy::parse(&source).map_err(|error| anyhow!("{}: {error}", path.display()))
     }
 
@@ -48,12 +49,16 @@ impl ScoringArguments {
         let (json, onnx) = match &self.model {
             None => (BUILT_IN_CARD.to_owned(), BUILT_IN_MODEL.to_vec()),
             Some(path) => {
-                let read = |path: &Path| fs::read(path).with_context(|| format!("{}: cannot be read", path.display()));
-                let json = String::from_utf8(read(path)?).with_context(|| format!("{}: is no JSON", path.display()))?;
+                let read = |path: &Path| {
+                    fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))
+                };
+                let json = String::from_utf8(read(path)?)
+                    .with_context(|| format!("{}: is no JSON", path.display()))?;
                 (json, read(&path.with_extension("onnx"))?)
             }
         };
-        let place = self.model.as_ref().map_or_else(|| "the built-in model".into(), |p| p.display().to_string());
+        let place =
+            self.model.as_ref().map_or_else(|| "the built-in model".into(), |p| p.display().to_string());
         let card = Card::parse(&json).with_context(|| place.clone())?;
         card.check_file(&onnx).with_context(|| place)?;
         Ok(ModelFile { card: Arc::new(card), onnx })
@@ -74,7 +79,8 @@ impl ScoringArguments {
         let program = env::current_exe().ok();
         let beside = program.as_deref().and_then(Path::parent).map(|folder| folder.join(LIBRARY));
         let made = Path::new(".warmline/lib").join(LIBRARY);
-        let above = program.iter().flat_map(|p| p.ancestors().skip(2).take(4)).map(|folder| folder.join(&made));
+        let above =
+            program.iter().flat_map(|p| p.ancestors().skip(2).take(4)).map(|folder| folder.join(&made));
         let mut places: Vec<PathBuf> = beside.into_iter().chain(above).chain([made.clone()]).collect();
         places.dedup();
         places

@@ -76,11 +76,16 @@ impl Timeline {
             What::CallStarted { .. } => {}
             What::Score { probability, state, .. } => self.scores.push((event.at, *probability, state)),
             What::Turn { speaker: Speaker::Agent, from_s, to_s, .. } => {
-                let text = format!("{}  {}", self.paint(DIM, "agent "), self.paint(DIM, &spoke(*from_s, *to_s)));
+                let text =
+                    format!("{}  {}", self.paint(DIM, "agent "), self.paint(DIM, &spoke(*from_s, *to_s)));
                 self.row(*from_s, text);
             }
-            What::Turn { speaker: Speaker::Caller, from_s, to_s, heard } => self.caller_turn(*from_s, *to_s, heard),
-            What::State { to: to @ ("insufficient" | "calm" | "rising" | "escalated" | "unheard"), .. } => {
+            What::Turn { speaker: Speaker::Caller, from_s, to_s, heard } => {
+                self.caller_turn(*from_s, *to_s, heard)
+            }
+            What::State {
+                to: to @ ("insufficient" | "calm" | "rising" | "escalated" | "unheard"), ..
+            } => {
                 if *to == "insufficient" && at > 0.0 {
                     self.note(at, DIM, "·", "too little speech of late to say anything");
                 }
@@ -100,7 +105,9 @@ impl Timeline {
                 self.note(at, DIM, "·", &format!("{seconds:.1} s of the {whose}'s audio are missing"));
             }
             What::ScoreFailed { why, .. } => self.note(at, RED, "!", why),
-            What::Problem { track, problem } => self.note(at, RED, "!", &format!("{}: {problem}", who(*track))),
+            What::Problem { track, problem } => {
+                self.note(at, RED, "!", &format!("{}: {problem}", who(*track)))
+            }
             What::CallEnded { cause, caller_speech_s, transfers, peak, .. } => {
                 let transfers = match transfers {
                     0 => "no transfer".to_owned(),
@@ -119,7 +126,10 @@ impl Timeline {
     pub(super) fn write(mut self, out: &mut dyn Write) -> io::Result<()> {
         self.rows.sort_by(|a, b| a.at.total_cmp(&b.at));
         writeln!(out, "{}  {}", self.paint(BOLD, &self.title), self.paint(DIM, &self.head))?;
-        let columns = format!("{:>7}  {:6}  {:HEARD_WIDTH$}  {:SPARK_WIDTH$}  score  state", "time", "who", "heard", "");
+        let columns = format!(
+            "{:>7}  {:6}  {:HEARD_WIDTH$}  {:SPARK_WIDTH$}  score  state",
+            "time", "who", "heard", ""
+        );
         writeln!(out, "{}", self.paint(DIM, &columns))?;
         for row in &self.rows {
             writeln!(out, "{:>7}  {}", clock(row.at), row.text)?;
@@ -138,9 +148,19 @@ impl Timeline {
         let mut text = self.paint(CYAN, "caller");
         let heard = if heard.is_empty() { spoke } else { format!("{spoke}  {heard}") };
         let _ = write!(text, "  {heard:HEARD_WIDTH$}");
-        if let Some((_, probability, state)) = of_turn.iter().max_by(|a, b| a.1.total_cmp(&b.1)).zip(of_turn.last()).map(|(m, l)| (l.0, m.1, l.2)) {
+        if let Some((_, probability, state)) = of_turn
+            .iter()
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .zip(of_turn.last())
+            .map(|(m, l)| (l.0, m.1, l.2))
+        {
             let colour = colour(state);
-            let _ = write!(text, "  {}  {probability:5.2}  {}", self.paint(colour, &format!("{spark:SPARK_WIDTH$}")), self.paint(colour, state));
+            let _ = write!(
+                text,
+                "  {}  {probability:5.2}  {}",
+                self.paint(colour, &format!("{spark:SPARK_WIDTH$}")),
+                self.paint(colour, state)
+            );
         }
         self.row(from_s, text);
     }
@@ -156,7 +176,8 @@ impl Timeline {
 
     fn write_packet(&self, packet: &ContextPacket, out: &mut dyn Write) -> io::Result<()> {
         let full = &packet.full;
-        let mut line = |name: &str, words: &str| writeln!(out, "  {}  {words}", self.paint(DIM, &format!("{name:>12}")));
+        let mut line =
+            |name: &str, words: &str| writeln!(out, "  {}  {words}", self.paint(DIM, &format!("{name:>12}")));
         line("", "")?;
         line("context", &self.paint(BOLD, &packet.schema))?;
         line("ref", &packet.reference.uui)?;
@@ -169,7 +190,8 @@ impl Timeline {
             let span = format!("{}-{}", clock(moment.from_s), clock(moment.to_s));
             line("evidence", &format!("{span}  {:.2}  {changes}", moment.probability.get()))?;
         }
-        let trend: String = full.trend.scores.iter().rev().take(60).rev().map(|p| p.map_or(' ', spark)).collect();
+        let trend: String =
+            full.trend.scores.iter().rev().take(60).rev().map(|p| p.map_or(' ', spark)).collect();
         let peak = full.trend.peak.map_or(String::new(), |p| format!("  peak {p:.2}"));
         line("trend", &format!("{}{peak}", self.paint(colour("rising"), trend.trim_start())))?;
         let turns = &full.conversation.turns;

@@ -56,10 +56,14 @@ pub enum RecordingError {
     )]
     MixedMono,
     /// Two channels, but the caller is said to be the only one.
-    #[error("has two channels, and `--caller-channel mono` means one that holds the caller alone: say `left` or `right`")]
+    #[error(
+        "has two channels, and `--caller-channel mono` means one that holds the caller alone: say `left` or `right`"
+    )]
     NotMono,
     /// One channel, but the caller is said to be one of two.
-    #[error("has one channel, and `--caller-channel {0}` means one of two: if it holds the caller alone, say `mono`")]
+    #[error(
+        "has one channel, and `--caller-channel {0}` means one of two: if it holds the caller alone, say `mono`"
+    )]
     NotStereo(&'static str),
 }
 
@@ -94,7 +98,13 @@ impl Recording {
         let in_file = file.metadata()?.len().saturating_sub(wav.data_at);
         let left = wav.data_len.unwrap_or(in_file).min(in_file);
         let truncated = wav.data_len.is_some_and(|len| len > in_file);
-        let mut recording = Self { path: path.to_owned(), wav, reader: BufReader::with_capacity(CHUNK_LEN, file), left, truncated };
+        let mut recording = Self {
+            path: path.to_owned(),
+            wav,
+            reader: BufReader::with_capacity(CHUNK_LEN, file),
+            left,
+            truncated,
+        };
         recording.rewind()?;
         Ok(recording)
     }

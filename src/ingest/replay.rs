@@ -57,7 +57,8 @@ pub fn replay(
         notice: if options.notice_at.is_some() { Notice::None } else { options.notice },
         metadata: BTreeMap::new(),
     };
-    let call = Call::new(id, start, config).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let call =
+        Call::new(id, start, config).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let mut player = Player { call, lanes, asked: Vec::new(), score, tell };
     player.drain(false);
 
