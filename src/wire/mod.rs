@@ -2,6 +2,8 @@
 
 pub mod wav;
 
+use std::fmt;
+
 use crate::units::SampleRate;
 
 /// The lowest sample rate of any source.
@@ -43,5 +45,21 @@ impl Encoding {
             Self::L32Le | Self::F32Le => 4,
             Self::F64Le => 8,
         }
+    }
+}
+
+/// As a person writes it: "PCM 16 bit", "µ-law".
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pcmu => "µ-law",
+            Self::Pcma => "A-law",
+            Self::U8 => "PCM 8 bit",
+            Self::L16Le | Self::L16Be => "PCM 16 bit",
+            Self::L24Le => "PCM 24 bit",
+            Self::L32Le => "PCM 32 bit",
+            Self::F32Le => "float 32 bit",
+            Self::F64Le => "float 64 bit",
+        })
     }
 }
