@@ -10,7 +10,7 @@ use crate::units::{MediaSpan, MediaTime};
 pub struct Frame<'a, R> {
     /// The first sample's place, a multiple of [`FRAME_STEP`].
     pub at: MediaTime,
-    /// Samples at 8 kHz in -1..=1.
+    /// Samples at 8 kHz; full scale is ±1, which resampling can overshoot a little.
     pub samples: &'a [f32; FRAME_LEN],
     role: PhantomData<R>,
 }
@@ -39,7 +39,7 @@ impl<R> Framer<R> {
         }
     }
 
-    /// Takes the next samples (8 kHz, -1..=1) and gives every frame they complete to `each`, in order.
+    /// Takes the next samples at 8 kHz and gives every frame they complete to `each`, in order.
     pub fn push(&mut self, samples: &[f32], mut each: impl FnMut(Frame<'_, R>)) {
         let before_grid = usize::try_from(self.ahead.0).unwrap_or(usize::MAX).min(samples.len());
         self.ahead = MediaSpan(self.ahead.0 - before_grid as u64);

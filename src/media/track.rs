@@ -294,6 +294,13 @@ mod tests {
         assert!((5_990..=5_998).contains(&frames), "{frames}"); // 60 s, less what the resampler holds back
     }
 
+    #[test]
+    fn a_track_can_be_owned_by_any_thread() {
+        fn check<T: Send>() {}
+        check::<Track<Caller>>();
+        check::<Track<Agent>>();
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 

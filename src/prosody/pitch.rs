@@ -446,3 +446,240 @@ impl Path {
         self.columns[at].pitch(chosen)
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    reason = "signals made for tests"
+)]
+mod tests {
+    use std::f64::consts::TAU;
+
+    use super::*;
+
+    /// Seconds of a signal given by its value at a time.
+    fn signal(seconds: f64, value: impl Fn(f64) -> f64) -> Vec<f32> {
+        (0..(seconds * 8_000.0) as usize).map(|i| value(i as f64 / 8_000.0) as f32).collect()
+    }
+
+    /// Harmonics of `f0` between two frequencies, cosines of equal power in all.
+    fn harmonics(f0: f64, from: f64, to: f64) -> impl Fn(f64) -> f64 {
+        let numbers: Vec<f64> = (1..100).map(f64::from).filter(|k| (from..=to).contains(&(k * f0))).collect();
+        let amplitude = 0.3 / (numbers.len() as f64).sqrt();
+        move |t| numbers.iter().map(|k| amplitude * (TAU * k * f0 * t + k * k).cos()).sum()
+    }
+
+    /// White noise of power 1, the same every time.
+    fn white(len: usize) -> Vec<f32> {
+        let mut state = 1_u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+        };
+        (0..len).map(|_| (0..12).map(|_| uniform()).sum()).collect()
+    }
+
+    /// The pitch of every frame that is answered for.
+    fn track(x: &[f32]) -> Vec<Pitch> {
+        let mut tracker = PitchTracker::new();
+        let frames = x.windows(FRAME_LEN).step_by(HOP);
+        frames.filter_map(|frame| tracker.observe(frame.first_chunk().unwrap())).collect()
+    }
+
+    /// Every frame but those whose window reaches before the start has `f0_hz` within `tolerance`.
+    fn check_f0(x: &[f32], f0_hz: f32, tolerance: f32) {
+        let pitches = track(x);
+        assert!(pitches.len() > 50);
+        for (n, pitch) in pitches.iter().enumerate().skip(2) {
+            let found = pitch.f0_hz.unwrap_or(0.0);
+            assert!((found - f0_hz).abs() <= tolerance, "frame {n}: {pitch:?}, expected {f0_hz}");
+        }
+    }
+
+    #[test]
+    fn a_200_hz_tone_has_f0_200() {
+        check_f0(&signal(1.0, |t| (TAU * 200.0 * t).sin()), 200.0, 1.0);
+    }
+
+    #[test]
+    fn tones_at_the_ends_of_the_range_are_found() {
+        for f0 in [62.0, 98.6, 251.3, 333.3, 440.0, 495.0] {
+            check_f0(&signal(1.0, |t| (TAU * f0 * t).sin()), f0 as f32, 0.005 * f0 as f32);
+        }
+    }
+
+    #[test]
+    fn a_pulse_train_of_100_hz_has_f0_100() {
+        let pulses: Vec<f32> = (0..8_000).map(|i| if i % 80 == 7 { 0.5 } else { 0.0 }).collect();
+        check_f0(&pulses, 100.0, 0.5);
+    }
+
+    #[test]
+    fn the_fundamental_is_found_where_the_telephone_takes_it_away() {
+        for f0 in [75.0, 110.0, 172.0, 231.7, 290.0] {
+            check_f0(&signal(1.0, harmonics(f0, 300.0, 3_400.0)), f0 as f32, 0.005 * f0 as f32);
+        }
+    }
+
+    #[test]
+    fn white_noise_is_unvoiced() {
+        let pitches = track(&white(80_000));
+        let voiced = pitches.iter().filter(|pitch| pitch.f0_hz.is_some()).count();
+        assert!(voiced * 20 <= pitches.len(), "{voiced} of {} frames are voiced", pitches.len());
+    }
+
+    #[test]
+    fn a_glide_is_followed_frame_by_frame() {
+        let f0 = |t: f64| 100.0 + 80.0 * t;
+        let x =
+            signal(2.5, |t| (1..12).map(|k| (TAU * f64::from(k) * (100.0 * t + 40.0 * t * t)).sin()).sum());
+        for (n, pitch) in track(&x).iter().enumerate().skip(2) {
+            let expected = f0(n as f64 * 0.010 + 0.0125) as f32;
+            let found = pitch.f0_hz.unwrap_or(0.0);
+            assert!((found / expected - 1.0).abs() < 0.01, "frame {n}: {found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn gain_changes_nothing() {
+        let noise = white(8_000);
+        let x: Vec<f32> =
+            signal(1.0, |t| harmonics(140.0, 300.0, 3_400.0)(t) * (1.0 + (TAU * 2.0 * t).sin()));
+        let x: Vec<f32> = x.iter().zip(&noise).map(|(x, n)| x + 0.02 * n).collect();
+        let reference = track(&x);
+        for gain in [10.0, 0.1, 1e-4] {
+            let louder: Vec<f32> = x.iter().map(|x| gain * x).collect();
+            for (n, (a, b)) in reference.iter().zip(track(&louder)).enumerate() {
+                let f0_apart = (a.f0_hz.unwrap_or(0.0) - b.f0_hz.unwrap_or(0.0)).abs();
+                let apart = f0_apart.max((a.voicing - b.voicing).abs()).max((a.hnr_db - b.hnr_db).abs());
+                assert!(apart < 0.02, "gain {gain}, frame {n}: {a:?} became {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_known_harmonics_to_noise_ratio_is_recovered() {
+        for hnr_db in [3.0, 10.0, 20.0, 30.0] {
+            let x = signal(4.0, harmonics(160.0, 100.0, 3_900.0));
+            let power = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+            let amplitude = (power / 10_f32.powf(hnr_db / 10.0)).sqrt();
+            let x: Vec<f32> = x.iter().zip(white(x.len())).map(|(x, n)| x + amplitude * n).collect();
+            let voiced: Vec<f32> =
+                track(&x).iter().skip(2).filter(|p| p.f0_hz.is_some()).map(|p| p.hnr_db).collect();
+            let mean = voiced.iter().sum::<f32>() / voiced.len() as f32;
+            assert!(voiced.len() > 350 && (mean - hnr_db).abs() < 1.0, "{mean} dB, expected {hnr_db}");
+        }
+    }
+
+    #[test]
+    fn the_autocorrelation_is_that_of_its_definition() {
+        let x = white(WINDOW_LEN);
+        let mut autocorrelation = Autocorrelation::new();
+        autocorrelation.observe(&x);
+        let mean = x.iter().sum::<f32>() / WINDOW_LEN as f32;
+        let w = autocorrelation.window;
+        let product = |a: &dyn Fn(usize) -> f32, lag: usize| {
+            (0..WINDOW_LEN - lag).map(|i| f64::from(a(i) * a(i + lag))).sum::<f64>()
+        };
+        for lag in 0..=LAG_MAX {
+            let r_a = product(&|i| (x[i] - mean) * w[i], lag) / product(&|i| (x[i] - mean) * w[i], 0);
+            let r_w = product(&|i| w[i], lag) / product(&|i| w[i], 0);
+            let r = f64::from(autocorrelation.r[SINC_DEPTH + lag]);
+            assert!((r - r_a / r_w).abs() < 1e-4, "lag {lag}: {r}, expected {}", r_a / r_w);
+        }
+    }
+
+    /// What the path makes of frames given as candidates (f0, r).
+    fn check_path(frames: &[&[(f32, f32)]], expected: &[f32]) {
+        let mut path = Path::new();
+        let still = [frames.last().copied().unwrap(); PATH_FRAMES];
+        let mut settled = Vec::new();
+        for candidates in frames.iter().chain(&still) {
+            path.extend(Column::new(
+                1.0,
+                candidates.iter().map(|(f0, r)| Candidate::voiced(RATE_HZ / f0, *r)),
+            ));
+            settled.push(path.settled().f0_hz.unwrap_or(0.0).round());
+        }
+        assert_eq!(settled[PATH_FRAMES..], *expected);
+    }
+
+    #[test]
+    fn an_octave_jump_of_two_frames_is_smoothed() {
+        let good: &[(f32, f32)] = &[(100.0, 0.8), (200.0, 0.7)];
+        let jump: &[(f32, f32)] = &[(100.0, 0.7), (200.0, 0.9)];
+        check_path(&[good, good, jump, jump, good, good], &[100.0; 6]);
+    }
+
+    #[test]
+    fn an_octave_jump_that_lasts_is_followed() {
+        let low: &[(f32, f32)] = &[(100.0, 0.9), (200.0, 0.7)];
+        let high: &[(f32, f32)] = &[(100.0, 0.6), (200.0, 0.9)];
+        check_path(&[low, low, high, high, high], &[100.0, 100.0, 200.0, 200.0, 200.0]);
+    }
+
+    #[test]
+    fn one_weak_frame_does_not_break_a_voiced_stretch() {
+        let strong: &[(f32, f32)] = &[(120.0, 0.8)];
+        let weak: &[(f32, f32)] = &[(120.0, 0.35)];
+        check_path(&[strong, weak, strong], &[120.0, 120.0, 120.0]);
+    }
+
+    #[test]
+    fn nothing_that_can_be_heard_makes_a_nan() {
+        let tone = signal(0.5, |t| (TAU * 150.0 * t).sin());
+        let cases: [(&str, Vec<f32>); 8] = [
+            ("silence", vec![0.0; 4_000]),
+            ("direct current", vec![0.7; 4_000]),
+            ("a clipped voice", tone.iter().map(|x| (20.0 * x).clamp(-1.0, 1.0)).collect()),
+            ("one click", (0..4_000).map(|i| if i == 2_000 { 1.0 } else { 0.0 }).collect()),
+            ("NaN", tone.iter().enumerate().map(|(i, x)| if i % 100 == 0 { f32::NAN } else { *x }).collect()),
+            ("infinity", tone.iter().map(|x| x / 0.0).collect()),
+            ("far too loud", tone.iter().map(|x| x * 1e30).collect()),
+            ("far too soft", tone.iter().map(|x| x * 1e-30).collect()),
+        ];
+        for (name, x) in cases {
+            let pitches = track(&x);
+            for pitch in &pitches {
+                assert!((0.0..=1.0).contains(&pitch.voicing), "{name}: {pitch:?}");
+                assert!((-30.0..=50.01).contains(&pitch.hnr_db), "{name}: {pitch:?}");
+                assert!(
+                    pitch.f0_hz.is_none_or(|f0| (F0_MIN_HZ..=F0_MAX_HZ).contains(&f0)),
+                    "{name}: {pitch:?}"
+                );
+            }
+            let voiced = pitches.iter().filter(|pitch| pitch.f0_hz.is_some()).count();
+            match name {
+                "silence" | "direct current" => assert_eq!(voiced, 0, "{name} is voiced"),
+                "a clipped voice" => assert!(voiced > 35, "{name}: {voiced} frames are voiced"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn silence_after_speech_is_unvoiced_even_when_it_hums() {
+        let x = signal(2.0, |t| if t < 1.0 { 0.5 } else { 0.002 } * (TAU * 120.0 * t).sin());
+        let pitches = track(&x);
+        assert!(pitches[10..95].iter().all(|pitch| pitch.f0_hz.is_some()));
+        assert!(pitches[105..].iter().all(|pitch| pitch.f0_hz.is_none() && pitch.voicing < 0.2));
+    }
+
+    #[test]
+    fn an_answer_comes_ten_frames_late_and_again_after_a_gap() {
+        let mut tracker = PitchTracker::new();
+        let x = signal(1.0, |t| (TAU * 200.0 * t).sin());
+        let mut first = None;
+        for _ in 0..2 {
+            let frames = x.windows(FRAME_LEN).step_by(HOP).take(40);
+            let answers: Vec<_> = frames.map(|frame| tracker.observe(frame.first_chunk().unwrap())).collect();
+            assert!(answers[..LATENCY_FRAMES].iter().all(Option::is_none));
+            assert!(answers[LATENCY_FRAMES..].iter().all(Option::is_some));
+            assert_eq!(*first.get_or_insert_with(|| answers.clone()), answers);
+            assert_eq!(tracker.around()[CENTRE], x[29 * HOP + FRAME_LEN / 2]);
+            tracker.reset();
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::{array, f32::consts::TAU};
 
-use super::pitch::{AROUND_LEN, CENTRE};
+use super::pitch::{AROUND_LEN, CENTRE, F0_MAX_HZ, F0_MIN_HZ};
 
 /// Samples from one frame to the next: 10 ms at 8 kHz.
 const HOP: f32 = 80.0;
@@ -78,7 +78,7 @@ impl VoiceQualityTracker {
     /// [`PitchTracker`]: super::pitch::PitchTracker
     /// [`PitchTracker::around`]: super::pitch::PitchTracker::around
     pub fn observe(&mut self, around: &[f32; AROUND_LEN], f0_hz: Option<f32>) -> Option<VoiceQuality> {
-        let Some(f0_hz) = f0_hz else {
+        let Some(f0_hz) = f0_hz.map(|f0_hz| f0_hz.clamp(F0_MIN_HZ, F0_MAX_HZ)) else {
             self.len = 0;
             return None;
         };
@@ -219,6 +219,7 @@ fn amplitude(x: &[f32; AROUND_LEN], at: f32, width: f32) -> f32 {
 
 /// The power of harmonics 1, 2, 4 and the one nearest 2 kHz under a Hann window of three periods around the centre
 /// (common factor arbitrary): the discrete-time Fourier transform at their frequencies, by its definition.
+#[allow(clippy::indexing_slicing, reason = "the lanes are 8")]
 fn harmonics(x: &[f32; AROUND_LEN], f0_hz: f32) -> [f32; 4] {
     let nearest_2k = (2_000.0 / f0_hz).round();
     let lanes = [1.0 / HARMONIC_PERIODS, 1.0, 2.0, 4.0, nearest_2k, 0.0, 0.0, 0.0];
@@ -244,6 +245,7 @@ fn harmonics(x: &[f32; AROUND_LEN], f0_hz: f32) -> [f32; 4] {
 }
 
 /// Each angle further by its step.
+#[allow(clippy::indexing_slicing, reason = "the lanes are 8")]
 fn rotated(sin: &[f32; 8], cos: &[f32; 8], sin_step: &[f32; 8], cos_step: &[f32; 8]) -> ([f32; 8], [f32; 8]) {
     (
         array::from_fn(|i| sin[i] * cos_step[i] + cos[i] * sin_step[i]),
@@ -265,4 +267,173 @@ fn over_db(a: f32, b: f32) -> f32 {
 )]
 fn whole(samples: f32) -> usize {
     samples.round() as usize
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    reason = "signals made for tests"
+)]
+mod tests {
+    use std::f64::consts::PI;
+
+    use super::{super::pitch::PitchTracker, *};
+
+    /// Uniform in -1..1, the same every time.
+    fn uniform() -> impl FnMut() -> f64 {
+        let mut state = 7_u64;
+        move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+        }
+    }
+
+    /// Two seconds of pulses (at samples, amplitude) through a vocal tract of three resonances.
+    fn voice(pulses: &[(f64, f64)]) -> Vec<f32> {
+        let tract = |t: f64| {
+            let resonance = |f: f64, b: f64, a: f64| a * (-PI * b * t).exp() * (2.0 * PI * f * t).sin();
+            resonance(650.0, 200.0, 1.0) + resonance(1_150.0, 220.0, 0.5) + resonance(2_500.0, 300.0, 0.3)
+        };
+        let mut x = vec![0.0; 16_000];
+        for (at, amplitude) in pulses {
+            for (i, x) in x.iter_mut().enumerate().skip(at.ceil() as usize).take(400) {
+                *x += (0.2 * amplitude * tract((i as f64 - at) / 8_000.0)) as f32;
+            }
+        }
+        x
+    }
+
+    /// Pulses of about `f0_hz` whose periods and amplitudes vary at random by up to these shares.
+    fn pulses(f0_hz: f64, jitter: f64, shimmer: f64) -> Vec<(f64, f64)> {
+        let mut random = uniform();
+        let mut at = 0.0;
+        let next = || {
+            at += 8_000.0 / f0_hz * (1.0 + jitter * random());
+            (at < 15_900.0).then_some((at, 1.0 + shimmer * random()))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Mean absolute difference over mean, by the book.
+    fn local(values: &[f64]) -> f32 {
+        let differences =
+            values.windows(2).map(|w| (w[0] - w[1]).abs()).sum::<f64>() / (values.len() - 1) as f64;
+        (differences / (values.iter().sum::<f64>() / values.len() as f64)) as f32
+    }
+
+    fn qualities(x: &[f32]) -> Vec<VoiceQuality> {
+        let (mut tracker, mut voice) = (PitchTracker::new(), VoiceQualityTracker::new());
+        let mut answers = Vec::new();
+        for frame in x.windows(200).step_by(80) {
+            if let Some(pitch) = tracker.observe(frame.first_chunk().unwrap()) {
+                answers.extend(voice.observe(tracker.around(), pitch.f0_hz));
+            }
+        }
+        answers
+    }
+
+    fn mean(of: &[VoiceQuality], value: impl Fn(&VoiceQuality) -> f32) -> f32 {
+        of.iter().map(value).sum::<f32>() / of.len() as f32
+    }
+
+    #[test]
+    fn known_jitter_is_recovered() {
+        for (f0_hz, jitter) in [(100.0, 0.01), (100.0, 0.03), (140.0, 0.02), (220.0, 0.02), (220.0, 0.04)] {
+            let pulses = pulses(f0_hz, jitter, 0.0);
+            let periods: Vec<f64> = pulses.windows(2).map(|w| w[1].0 - w[0].0).collect();
+            let (expected, found) = (local(&periods), mean(&qualities(&voice(&pulses)), |q| q.jitter_local));
+            assert!((found / expected - 1.0).abs() < 0.2, "{f0_hz} Hz: {found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn known_shimmer_is_recovered() {
+        for (f0_hz, shimmer) in [(90.0, 0.05), (120.0, 0.1), (120.0, 0.2), (180.0, 0.1)] {
+            let pulses = pulses(f0_hz, 0.0, shimmer);
+            let amplitudes: Vec<f64> = pulses.iter().map(|pulse| pulse.1).collect();
+            let (expected, found) =
+                (local(&amplitudes), mean(&qualities(&voice(&pulses)), |q| q.shimmer_local));
+            assert!((found / expected - 1.0).abs() < 0.2, "{f0_hz} Hz: {found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn a_steady_voice_has_next_to_no_jitter_and_shimmer() {
+        for f0_hz in [70.3, 111.1, 207.0, 333.0, 470.0] {
+            let answers = qualities(&voice(&pulses(f0_hz, 0.0, 0.0)));
+            let (jitter, shimmer) = (mean(&answers, |q| q.jitter_local), mean(&answers, |q| q.shimmer_local));
+            assert!(
+                answers.len() > 150 && jitter < 0.003 && shimmer < 0.02,
+                "{f0_hz} Hz: {jitter}, {shimmer}"
+            );
+        }
+    }
+
+    /// Two seconds of harmonics of `f0_hz`, the k-th at `level_db(k)`, from one frequency up.
+    fn harmonics_at(f0_hz: f64, from_hz: f64, level_db: impl Fn(f64) -> f64) -> Vec<f32> {
+        let audible = |k: &f64| (from_hz..3_900.0).contains(&(k * f0_hz));
+        let numbers: Vec<f64> = (1..60).map(f64::from).filter(audible).collect();
+        let wave =
+            |t: f64, k: &f64| 10_f64.powf(level_db(*k) / 20.0) * (2.0 * PI * k * f0_hz * t + k * k).sin();
+        (0..16_000)
+            .map(|i| numbers.iter().map(|k| wave(f64::from(i) / 8_000.0, k)).sum::<f64>() as f32)
+            .collect()
+    }
+
+    #[test]
+    fn harmonics_of_known_level_have_their_difference() {
+        for f0_hz in [80.0_f64, 125.0, 210.0, 320.0] {
+            let nearest_2k = (2_000.0 / f0_hz).round();
+            for answer in qualities(&harmonics_at(f0_hz, 0.0, |k| -2.0 * k)).iter().skip(5) {
+                let expected = 2.0 * (nearest_2k - 4.0) as f32;
+                assert!((answer.h1_h2_db - 2.0).abs() < 0.2, "{f0_hz} Hz: {answer:?}");
+                assert!(
+                    (answer.h4_h2k_db - expected).abs() < 0.5,
+                    "{f0_hz} Hz: {answer:?}, expected {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_telephone_leaves_h4_h2k_alone() {
+        for f0_hz in [80.0, 125.0, 210.0] {
+            let [full, phone] = [0.0, 300.0].map(|from| qualities(&harmonics_at(f0_hz, from, |k| -k)));
+            let [full, phone] = [full, phone].map(|of| mean(&of[5..], |q| q.h4_h2k_db));
+            assert!((full - phone).abs() < 0.2, "{f0_hz} Hz: {full} dB became {phone}");
+        }
+    }
+
+    #[test]
+    fn gain_changes_nothing() {
+        let x = voice(&pulses(130.0, 0.02, 0.1));
+        let reference = qualities(&x);
+        for gain in [10.0, 0.1] {
+            let louder: Vec<f32> = x.iter().map(|x| gain * x).collect();
+            for (a, b) in reference.iter().zip(qualities(&louder)) {
+                assert!((a.jitter_local - b.jitter_local).abs() < 1e-3, "{a:?} became {b:?}");
+                assert!((a.shimmer_local - b.shimmer_local).abs() < 1e-3, "{a:?} became {b:?}");
+                assert!((a.h4_h2k_db - b.h4_h2k_db).abs() < 0.05, "{a:?} became {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_voiced_frame_has_a_finite_quality_and_no_other_frame_has_one() {
+        let mut random = uniform();
+        let mut voice = VoiceQualityTracker::new();
+        for n in 0..2_000 {
+            let around: [f32; AROUND_LEN] =
+                array::from_fn(|_| if n % 7 == 0 { 0.0 } else { random() as f32 });
+            let f0_hz = (n % 50 != 0).then(|| 60.0 + 220.0 * (1.0 + random() as f32));
+            let answer = voice.observe(&around, f0_hz);
+            assert_eq!(answer.is_some(), f0_hz.is_some());
+            if let Some(q) = answer {
+                let values = [q.jitter_local, q.shimmer_local, q.h1_h2_db, q.h4_h2k_db];
+                assert!(values.iter().all(|value| value.is_finite()), "{q:?}");
+            }
+        }
+    }
 }

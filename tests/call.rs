@@ -1,0 +1,338 @@
+//! Stories of one call: real audio goes in, the scores are the story's, and the lines that come out are the claim.
+
+mod common;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use common::{fixture, line, lines, options};
+use proptest::prelude::*;
+use warmline::{
+    call::{Action, Call, CallConfig, CallId, CallStart, Input, Output, SCORE_DEADLINE_US, TimeoutReason},
+    ingest::{recording::Recording, replay::ReplayOptions},
+    media::TrackFormat,
+    packet::Speaker,
+    policy::{Notice, Outcome, Policy, Suspension},
+    score::{Model, ScoreError, ScoreRequest, Scores},
+    units::{CallTime, MediaSpan, MediaTime, SampleRate},
+    wire::Encoding,
+};
+
+fn config(policy: &str) -> Arc<CallConfig> {
+    let policy = Policy::parse(&format!("version = \"story\"\n{policy}")).unwrap();
+    Arc::new(CallConfig { policy, model: Some(Model::of_features(&["level_dbfs", "mel_20_db"])) })
+}
+
+/// Logit of a probability.
+fn scores(p: f32) -> Result<Scores, ScoreError> {
+    Ok(Scores { frustration: (p / (1.0 - p)).ln(), speech: None })
+}
+
+/// A score that is 0.9 from `from` seconds on and 0.1 before.
+fn rising_at(from: f64) -> impl FnMut(&[ScoreRequest]) -> Vec<Result<Scores, ScoreError>> {
+    move |requests| requests.iter().map(|r| scores(if r.at.seconds() >= from { 0.9 } else { 0.1 })).collect()
+}
+
+/// The events of a replayed fixture as `t type detail`, without scores and turns.
+fn told(lines: &[String]) -> Vec<String> {
+    lines
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|event| !["score", "turn", "call_started"].contains(&event["type"].as_str().unwrap()))
+        .map(|event| {
+            let detail = ["to", "cue", "cause", "why"].iter().find_map(|key| event[*key].as_str()).unwrap_or_default();
+            format!("{:.1} {} {detail}", event["t"].as_f64().unwrap(), event["type"].as_str().unwrap())
+        })
+        .collect()
+}
+
+fn of_type(lines: &[String], wanted: &str) -> Vec<serde_json::Value> {
+    lines.iter().map(|l| serde_json::from_str(l).unwrap()).filter(|e: &serde_json::Value| e["type"] == wanted).collect()
+}
+
+#[test]
+fn sustained_frustration_becomes_one_transfer_with_its_packet() {
+    let path = fixture("escalating.wav");
+    let lines = lines(&path, &options(), config(""), 1, &mut rising_at(35.0));
+    let told = told(&lines);
+    let transfers = of_type(&lines, "transfer");
+    assert_eq!(transfers.len(), 1, "{told:#?}");
+    let packet = &transfers[0]["packet"];
+    assert_eq!(packet["schema"], "warmline.context-packet/1");
+    assert_eq!(packet["full"]["trigger"]["cue"], "frustration");
+    let (at, since) = (transfers[0]["t"].as_f64().unwrap(), packet["full"]["trigger"]["since_s"].as_f64().unwrap());
+    assert!(since >= 35.0 && at - since >= 2.0, "since {since}, at {at}");
+    let states: Vec<&str> = told.iter().filter_map(|l| l.split_once("state ").map(|(_, to)| to)).collect();
+    assert_eq!(states.first(), Some(&"insufficient"));
+    assert_eq!(&states[states.len() - 2..], ["rising", "escalated"]);
+    assert_eq!(of_type(&lines, "call_ended")[0]["transfers"], 1);
+}
+
+#[test]
+fn a_caller_who_scores_low_is_not_transferred() {
+    let lines = lines(&fixture("calm.wav"), &options(), config(""), 1, &mut rising_at(f64::INFINITY));
+    assert!(of_type(&lines, "transfer").is_empty());
+    assert!(!of_type(&lines, "score").is_empty());
+}
+
+#[test]
+fn tones_and_silence_are_never_scored() {
+    for name in ["tones.wav"] {
+        let lines = lines(&fixture(name), &options(), config(""), 1, &mut rising_at(0.0));
+        assert_eq!(of_type(&lines, "score").len(), 0, "{name}");
+        assert_eq!(of_type(&lines, "call_ended")[0]["transfers"], 0, "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_scored_before_the_notice_and_everything_after_it_is() {
+    let at = |notice, seconds: Option<f64>| ReplayOptions {
+        notice,
+        notice_at: seconds.map(|s| MediaTime::ZERO + MediaSpan::from_seconds(s)),
+        ..options()
+    };
+    let play = |options: &ReplayOptions| lines(&fixture("escalating.wav"), options, config(""), 1, &mut rising_at(0.0));
+    let never = play(&at(Notice::None, None));
+    assert!(of_type(&never, "score").is_empty() && of_type(&never, "transfer").is_empty());
+    assert_eq!(of_type(&never, "call_ended")[0]["caller_speech_s"], 0.0);
+    let late = play(&at(Notice::Notice, Some(30.0)));
+    let first = of_type(&late, "score")[0].clone();
+    assert!(first["t"].as_f64().unwrap() > 30.0);
+    assert!(first["speech_s"].as_f64().unwrap() < 4.0, "speech from before the notice was counted: {first}");
+}
+
+#[test]
+fn the_agents_voice_changes_no_score() {
+    let path = fixture("escalating.wav");
+    let mut recording = Recording::open(&path).unwrap();
+    let mut bytes = Vec::new();
+    recording.packet(u64::MAX / 8, &mut bytes).unwrap();
+    let windows = |agent: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let mut windows = Vec::new();
+        let mut call = stereo_call(config(""));
+        for (n, packet) in bytes.chunks(640).enumerate() {
+            let position = 160 * n as u64;
+            for (track, payload) in [(Speaker::Caller, packet.to_vec()), (Speaker::Agent, agent(packet))] {
+                call.handle_input(CallTime::ZERO, Input::Media { track, position, payload: &payload });
+            }
+            while let Some(output) = call.poll_output() {
+                if let Output::Score(request) = output {
+                    call.handle_input(CallTime::ZERO, Input::Scored(request.at, scores(0.1)));
+                    windows.push(request);
+                }
+            }
+        }
+        windows
+    };
+    let plain = windows(&|packet| packet.to_vec());
+    // The agent now says what the caller says, and shouts it.
+    let shouting = windows(&|packet| {
+        packet.chunks(4).flat_map(|s| i16::from_le_bytes([s[0], s[1]]).saturating_mul(8).to_le_bytes().repeat(2)).collect()
+    });
+    assert!(!plain.is_empty());
+    assert_eq!(plain, shouting);
+}
+
+#[test]
+fn a_key_that_asks_for_a_person_wins_at_once_and_a_second_time_changes_nothing() {
+    let mut call = stereo_call(config("[instant]\ndtmf = [\"0\"]"));
+    for key in ['5', '0', '0'] {
+        call.handle_input(CallTime::ZERO, Input::Dtmf(key));
+    }
+    let transfers = outputs(&mut call).into_iter().filter(|o| matches!(o, Output::Act(Action::Transfer { .. }))).count();
+    assert_eq!(transfers, 1);
+}
+
+#[test]
+fn an_explicit_request_waits_behind_a_score_no_longer_than_its_deadline() {
+    let mut call = stereo_call(config(""));
+    let asked = feed_until_asked(&mut call);
+    call.handle_input(CallTime(1_000), Input::ExplicitRequest);
+    assert!(!has_transfer(&outputs(&mut call)), "the score before it is still on its way");
+    let (deadline, reason) = call.poll_timeout().unwrap();
+    assert_eq!((deadline, reason), (CallTime(SCORE_DEADLINE_US), TimeoutReason::ScoreLate));
+    call.handle_input(deadline, Input::Timeout);
+    assert!(has_transfer(&outputs(&mut call)));
+    call.handle_input(deadline, Input::Scored(asked.at, scores(0.99)));
+    assert!(outputs(&mut call).is_empty(), "a late answer changes nothing");
+}
+
+#[test]
+fn on_hold_nothing_is_heard_and_the_span_is_absent() {
+    let mut call = stereo_call(config(""));
+    feed_until_asked(&mut call);
+    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Pause));
+    let held = feed(&mut call, 20.0..40.0);
+    call.handle_input(CallTime(SCORE_DEADLINE_US), Input::Timeout);
+    let paused: Vec<Output> = held.into_iter().chain(outputs(&mut call)).collect();
+    assert!(!paused.iter().any(|o| matches!(o, Output::Score(_))), "something was scored in a pause");
+    call.handle_input(CallTime::ZERO, Input::Lift(Suspension::Pause));
+    let told: Vec<String> = outputs(&mut call).iter().filter_map(tell).collect();
+    assert!(told.iter().any(|l| l.contains("\"type\":\"gap\"") && l.contains("\"paused\"")), "{told:#?}");
+}
+
+#[test]
+fn a_transfer_that_came_to_nothing_may_be_asked_for_again() {
+    let mut call = stereo_call(config(""));
+    call.handle_input(CallTime::ZERO, Input::ExplicitRequest);
+    call.handle_input(CallTime::ZERO, Input::TransferOutcome(Outcome::CameToNothing));
+    call.handle_input(CallTime::ZERO, Input::ExplicitRequest);
+    let ids: Vec<String> = outputs(&mut call)
+        .into_iter()
+        .filter_map(|o| if let Output::Act(Action::Transfer { id, .. }) = o { Some(id) } else { None })
+        .collect();
+    assert_eq!(ids.len(), 2);
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[test]
+fn a_track_that_stops_sending_is_given_up_and_the_call_goes_on() {
+    let mut call = stereo_call(config(""));
+    let packets = caller_packets();
+    let mut asked = 0;
+    for (n, packet) in packets.iter().enumerate().take(2_000) {
+        let now = CallTime(20_000 * n as u64);
+        if let Some((_, TimeoutReason::TrackStalled)) = call.poll_timeout().filter(|(at, _)| *at <= now) {
+            call.handle_input(now, Input::Timeout);
+        }
+        call.handle_input(now, Input::Media { track: Speaker::Caller, position: 160 * n as u64, payload: packet });
+        while let Some(output) = call.poll_output() {
+            if let Output::Score(request) = output {
+                asked += 1;
+                call.handle_input(now, Input::Scored(request.at, scores(0.9)));
+            }
+        }
+    }
+    assert!(asked > 0);
+    call.handle_input(CallTime(100_000_000), Input::Ended("hangup"));
+    let last = outputs(&mut call).iter().filter_map(tell).next_back().unwrap();
+    assert!(last.contains("\"transfers\":1"), "{last}");
+}
+
+/// What a call says when `packets` samples come at a time and every answer comes `late` packets after its question.
+fn say(packet: u64, late: usize, agent_first: bool) -> Vec<String> {
+    let mut recording = Recording::open(&fixture("escalating_mulaw.wav")).unwrap();
+    let mut bytes = Vec::new();
+    recording.packet(8_000 * 50, &mut bytes).unwrap();
+    let mut call = mulaw_call();
+    let mut answers: VecDeque<(usize, MediaTime)> = VecDeque::new();
+    let mut said = Vec::new();
+    let size = usize::try_from(2 * packet).unwrap();
+    let tracks = if agent_first { [Speaker::Agent, Speaker::Caller] } else { [Speaker::Caller, Speaker::Agent] };
+    for (n, payload) in bytes.chunks(size).enumerate() {
+        for track in tracks {
+            call.handle_input(CallTime::ZERO, Input::Media { track, position: packet * n as u64, payload });
+        }
+        while let Some((_, at)) = answers.pop_front_if(|(asked, _)| *asked + late <= n) {
+            call.handle_input(CallTime::ZERO, Input::Scored(at, story(at)));
+        }
+        collect(&mut call, n, &mut answers, &mut said);
+    }
+    call.handle_input(CallTime::ZERO, Input::Ended("end_of_recording"));
+    collect(&mut call, 0, &mut answers, &mut said);
+    for (_, at) in answers {
+        call.handle_input(CallTime::ZERO, Input::Scored(at, story(at)));
+    }
+    said.extend(outputs(&mut call).iter().filter_map(tell));
+    said
+}
+
+fn story(at: MediaTime) -> Result<Scores, ScoreError> {
+    scores(if at.seconds() > 30.0 { 0.95 } else { 0.2 })
+}
+
+fn collect(call: &mut Call, n: usize, answers: &mut VecDeque<(usize, MediaTime)>, said: &mut Vec<String>) {
+    for output in outputs(call) {
+        if let Output::Score(request) = &output {
+            answers.push_back((n, request.at));
+        }
+        said.extend(tell(&output));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn neither_packets_nor_lateness_nor_interleaving_change_a_byte(
+        packet in 1_u64..4_000,
+        late in 0_usize..400,
+        agent_first: bool,
+    ) {
+        static PLAIN: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+        let plain = PLAIN.get_or_init(|| say(160, 0, false));
+        prop_assert!(plain.iter().any(|l| l.contains("\"type\":\"transfer\"")), "the story has no transfer");
+        // No more than SCORES_UNDER_WAY_MAX half seconds may go by before an answer.
+        let late = late.min(usize::try_from(30 * 8_000 / packet).unwrap());
+        prop_assert_eq!(&say(packet, late, agent_first), plain);
+    }
+}
+
+fn outputs(call: &mut Call) -> Vec<Output> {
+    std::iter::from_fn(|| call.poll_output()).collect()
+}
+
+fn tell(output: &Output) -> Option<String> {
+    if let Output::Tell(event) = output { Some(line(event)) } else { None }
+}
+
+fn has_transfer(outputs: &[Output]) -> bool {
+    outputs.iter().any(|o| matches!(o, Output::Act(Action::Transfer { .. })))
+}
+
+fn start(caller: TrackFormat, agent: Option<TrackFormat>) -> CallStart {
+    CallStart {
+        source: "test".into(),
+        file: None,
+        caller_channel: "left".into(),
+        caller,
+        agent,
+        queue: None,
+        intent: None,
+        notice: Notice::Consent,
+        metadata: Default::default(),
+    }
+}
+
+fn stereo_call(config: Arc<CallConfig>) -> Call {
+    let track = |channel| TrackFormat { encoding: Encoding::L16Le, rate: SampleRate(8_000), channels: 2, channel };
+    Call::new(CallId::new("c"), start(track(0), Some(track(1))), config).unwrap()
+}
+
+fn mulaw_call() -> Call {
+    let track = |channel| TrackFormat { encoding: Encoding::Pcmu, rate: SampleRate(8_000), channels: 2, channel };
+    Call::new(CallId::new("c"), start(track(0), Some(track(1))), config("")).unwrap()
+}
+
+fn caller_packets() -> Vec<Vec<u8>> {
+    let mut recording = Recording::open(&fixture("escalating.wav")).unwrap();
+    let mut bytes = Vec::new();
+    recording.packet(u64::MAX / 8, &mut bytes).unwrap();
+    bytes.chunks(640).map(<[u8]>::to_vec).collect()
+}
+
+/// Feeds the fixture's seconds `span` to both tracks.
+fn feed(call: &mut Call, span: std::ops::Range<f64>) -> Vec<Output> {
+    let mut all = Vec::new();
+    for (n, payload) in caller_packets().iter().enumerate().filter(|(n, _)| span.contains(&(*n as f64 / 50.0))) {
+        for track in [Speaker::Caller, Speaker::Agent] {
+            call.handle_input(CallTime::ZERO, Input::Media { track, position: 160 * n as u64, payload });
+        }
+        all.extend(outputs(call));
+    }
+    all
+}
+
+/// Feeds the fixture until a score is asked for.
+fn feed_until_asked(call: &mut Call) -> ScoreRequest {
+    for (n, payload) in caller_packets().iter().enumerate() {
+        for track in [Speaker::Caller, Speaker::Agent] {
+            call.handle_input(CallTime::ZERO, Input::Media { track, position: 160 * n as u64, payload });
+        }
+        while let Some(output) = call.poll_output() {
+            if let Output::Score(request) = output {
+                return request;
+            }
+        }
+    }
+    panic!("nothing was asked");
+}
