@@ -229,13 +229,9 @@ impl Autocorrelation {
 
     /// The signal becomes its autocorrelation. `None` never happens: the buffers have the planned lengths.
     fn transform(&mut self) -> Option<()> {
-        self.forward
-            .process_with_scratch(&mut self.signal, &mut self.spectrum, &mut self.scratch)
-            .ok()?;
+        self.forward.process_with_scratch(&mut self.signal, &mut self.spectrum, &mut self.scratch).ok()?;
         self.spectrum.iter_mut().for_each(|c| *c = Complex::new(c.norm_sqr(), 0.0));
-        self.inverse
-            .process_with_scratch(&mut self.spectrum, &mut self.signal, &mut self.scratch)
-            .ok()
+        self.inverse.process_with_scratch(&mut self.spectrum, &mut self.signal, &mut self.scratch).ok()
     }
 
     /// The unvoiced candidate and the best voiced ones of a frame whose peak is `intensity` of the running peak.
@@ -273,7 +269,10 @@ impl Autocorrelation {
         let slope = 0.5 * (after - before);
         let curvature = 2.0 * here - before - after;
         let offset = if curvature > 0.0 { (slope / curvature).clamp(-0.5, 0.5) } else { 0.0 };
-        Candidate::voiced((at as f32 + offset * REACH as f32) / SINC_PHASES as f32, here + 0.5 * slope * offset)
+        Candidate::voiced(
+            (at as f32 + offset * REACH as f32) / SINC_PHASES as f32,
+            here + 0.5 * slope * offset,
+        )
     }
 
     /// r between the samples: at `at` steps of 1 / [`SINC_PHASES`] sample; 0 beyond the lags known.
@@ -331,7 +330,10 @@ impl Candidate {
         let f0_hz = (RATE_HZ / lag).clamp(F0_MIN_HZ, F0_MAX_HZ);
         let r = if r > 1.0 { 1.0 / r } else { r };
         let octave = f0_hz.log2();
-        Self { voiced: Some(Period { f0_hz, octave, r }), strength: r - OCTAVE_COST * (F0_MAX_HZ.log2() - octave) }
+        Self {
+            voiced: Some(Period { f0_hz, octave, r }),
+            strength: r - OCTAVE_COST * (F0_MAX_HZ.log2() - octave),
+        }
     }
 
     fn unvoiced(intensity: f32) -> Self {
@@ -428,7 +430,10 @@ impl Path {
     }
 
     /// The oldest frame, as the best path to the newest one has it.
-    #[allow(clippy::indexing_slicing, reason = "places in the ring are taken modulo its length, `before` in a column")]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "places in the ring are taken modulo its length, `before` in a column"
+    )]
     fn settled(&self) -> Pitch {
         let newest = &self.columns[self.newest];
         let scores = newest.score.iter().take(newest.len).enumerate();
