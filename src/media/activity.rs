@@ -21,6 +21,9 @@ pub struct Activity {
 /// Nothing below this level counts: one step of G.711 in every sample is -72 dBFS.
 pub const IDLE_DBFS: f32 = -75.0;
 
+/// No signal lies above this level.
+const LOUDEST_DBFS: f32 = 20.0;
+
 /// Sound begins this far above the noise floor, dB.
 pub const ENTER_DB: f32 = 5.0;
 
@@ -58,8 +61,9 @@ impl Activity {
     }
 
     /// Whether there is sound in the next frame, whose level is `level_dbfs`; anything below [`IDLE_DBFS`], and NaN, is that.
+    #[allow(clippy::manual_clamp, reason = "clamp would keep a NaN")]
     pub fn observe(&mut self, level_dbfs: f32) -> bool {
-        let level_db = level_dbfs.max(IDLE_DBFS);
+        let level_db = level_dbfs.max(IDLE_DBFS).min(LOUDEST_DBFS);
         let smoothed_db = self.smoothed_db.map_or(level_db, |last| last + SMOOTHING * (level_db - last));
         self.smoothed_db = Some(smoothed_db);
         self.floor.observe(smoothed_db);
@@ -126,4 +130,105 @@ impl MinimumStatistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One line a stretch: seconds, level in dBFS, and what is expected at its end.
+    #[track_caller]
+    fn check(gain_db: f32, story: &[(f32, f32, bool)]) {
+        let mut activity = Activity::new();
+        for &(seconds, level_dbfs, expected) in story {
+            let mut sound = false;
+            for _ in 0..frames(seconds) {
+                sound = activity.observe(level_dbfs + gain_db);
+            }
+            assert_eq!(sound, expected, "after {seconds} s at {level_dbfs} dBFS, gain {gain_db} dB");
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a test")]
+    fn frames(seconds: f32) -> usize {
+        (seconds * 100.0).round() as usize
+    }
+
+    const A_TALKSPURT: &[(f32, f32, bool)] = &[
+        (1.00, -50.0, false), // the line
+        (0.02, -30.0, false), // too short for an onset
+        (0.01, -30.0, true),
+        (0.50, -30.0, true),
+        (0.20, -50.0, true), // hangover
+        (0.01, -50.0, false),
+        (0.50, -44.0, false), // below the entry level: the floor is taken 1.5 dB above the level's minimum
+        (0.50, -43.0, true),
+        (0.50, -45.0, true), // above the exit level
+        (0.50, -46.0, false),
+    ];
+
+    #[test]
+    fn sound_starts_after_onset_and_ends_after_hangover() {
+        check(0.0, A_TALKSPURT);
+    }
+
+    #[test]
+    fn a_gain_changes_nothing() {
+        check(20.0, A_TALKSPURT);
+        check(-20.0, A_TALKSPURT);
+    }
+
+    #[test]
+    fn a_noise_that_stays_becomes_the_floor() {
+        check(0.0, &[(2.0, -60.0, false), (1.5, -40.0, true), (1.6, -40.0, false), (0.1, -30.0, true)]);
+    }
+
+    #[test]
+    fn talk_longer_than_the_floors_memory_stays_sound_by_its_pauses() {
+        let mut activity = Activity::new();
+        let mut heard = 0;
+        for frame in 0..1_000 {
+            let level_dbfs = if frame < 100 || frame % 150 < 12 { -60.0 } else { -30.0 };
+            heard += u32::from(activity.observe(level_dbfs));
+        }
+        assert_eq!(heard, 900 - 2, "all but the onset");
+    }
+
+    #[test]
+    fn a_call_that_begins_with_sound_is_heard_from_its_first_dip() {
+        check(0.0, &[(0.5, -30.0, false), (0.15, -60.0, false), (0.1, -30.0, true)]);
+    }
+
+    #[test]
+    fn silence_and_no_numbers_are_quiet() {
+        check(
+            0.0,
+            &[
+                (5.0, f32::NEG_INFINITY, false),
+                (5.0, f32::NAN, false),
+                (5.0, -80.0, false),
+                (0.1, -40.0, true),
+            ],
+        );
+        let mut activity = Activity::new();
+        activity.observe(f32::NAN);
+        assert!(activity.noise_floor_dbfs() >= IDLE_DBFS);
+    }
+
+    #[test]
+    fn the_floor_of_noise_is_its_level() {
+        let mut activity = Activity::new();
+        for frame in 0_u16..500 {
+            let ripple_db = 2.0 * (f32::from(frame) * 2.399).sin(); // a level that fluctuates
+            assert!(!activity.observe(-40.0 + ripple_db));
+        }
+        assert!((activity.noise_floor_dbfs() + 40.0).abs() < 1.5, "{}", activity.noise_floor_dbfs());
+    }
+
+    #[test]
+    fn a_reset_forgets_the_line() {
+        let mut activity = Activity::new();
+        for _ in 0..300 {
+            activity.observe(-60.0);
+        }
+        activity.reset();
+        for _ in 0..30 {
+            assert!(!activity.observe(-30.0));
+        }
+    }
 }

@@ -48,8 +48,9 @@ const AVERAGE_FRAMES: f32 = 80.0;
 /// Speech before the rate says anything: 0.5 s.
 const MIN_SPEECH_FRAMES: f32 = 50.0;
 
-/// No level lies below, dB.
+/// Levels count as if between these two, dB.
 const FLOOR_DB: f32 = -100.0;
+const CEILING_DB: f32 = 40.0;
 
 /// `10^(x / 10)` is `2^(x log2(10) / 10)`.
 const DB_TO_LOG2: f32 = std::f32::consts::LOG2_10 / 10.0;
@@ -142,15 +143,15 @@ impl Envelope {
         Self { levels_db: [FLOOR_DB; TAPS], voiced: [false; TAPS] }
     }
 
+    #[allow(clippy::manual_clamp, reason = "clamp would keep a NaN")]
     fn observe(&mut self, cues: &RateCues<'_>) -> (f32, bool) {
         let band = cues.mel_db.get(VOICE_BANDS).unwrap_or_default();
         let power: f32 = band.iter().map(|db| (db * DB_TO_LOG2).exp2()).sum();
         self.levels_db.rotate_left(1);
         self.voiced.rotate_left(1);
-        if let ([.., level], [.., voiced]) = (&mut self.levels_db, &mut self.voiced) {
-            *level = (10.0 * power.log10()).max(FLOOR_DB);
-            *voiced = cues.voiced;
-        }
+        let ([.., level], [.., voiced]) = (&mut self.levels_db, &mut self.voiced);
+        *level = (10.0 * power.log10()).max(FLOOR_DB).min(CEILING_DB);
+        *voiced = cues.voiced;
         let smoothed = self.levels_db.iter().zip(HANN).map(|(level, w)| level * w).sum();
         let [_, _, before, middle, after, _, _] = self.voiced;
         (smoothed, before || middle || after)
@@ -170,5 +171,82 @@ impl Gamma {
         self.first += (x - self.first) / AVERAGE_FRAMES;
         self.value += (self.first - self.value) / AVERAGE_FRAMES;
         self.observed += 1.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `seconds` of syllables, `per_second` of them, each a raised cosine of `depth_db`; the rate at the end.
+    fn rate_of(seconds: f32, per_second: f32, depth_db: f32, gain_db: f32, voiced: bool) -> f32 {
+        let mut rate = SyllableRate::new();
+        let mut last = 0.0;
+        for frame in 0..1_000_u16 {
+            let t = f32::from(frame) / FRAMES_PER_SECOND;
+            if t >= seconds {
+                break;
+            }
+            let level_db =
+                -40.0 + gain_db - depth_db * (0.5 + 0.5 * (std::f32::consts::TAU * per_second * t).cos());
+            last = rate.observe(&RateCues { speech: true, voiced, mel_db: &[level_db; MEL_BANDS] });
+        }
+        last
+    }
+
+    #[test]
+    fn four_syllables_a_second_are_four() {
+        for per_second in [2.0, 3.0, 4.0, 5.0, 6.0, 7.0] {
+            let rate = rate_of(8.0, per_second, 15.0, 0.0, true);
+            assert!((rate - per_second).abs() < 0.3, "{per_second} syllables a second are {rate}");
+        }
+    }
+
+    #[test]
+    fn a_gain_changes_nothing() {
+        for gain_db in [-20.0, 20.0] {
+            assert!(
+                (rate_of(5.0, 4.0, 15.0, gain_db, true) - rate_of(5.0, 4.0, 15.0, 0.0, true)).abs() < 1e-3
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_unvoiced_or_shallow_is_no_syllable() {
+        assert!(rate_of(5.0, 4.0, 15.0, 0.0, false) < 1e-6);
+        assert!(rate_of(5.0, 4.0, 1.5, 0.0, true) < 0.1, "dips of 1.5 dB are none");
+    }
+
+    #[test]
+    fn a_pause_does_not_slow_the_rate() {
+        let mut rate = SyllableRate::new();
+        let mut before = 0.0;
+        for frame in 0_u16..1_000 {
+            let speech = frame < 500;
+            let phase = std::f32::consts::TAU * 4.0 * f32::from(frame) / FRAMES_PER_SECOND;
+            let level_db = if speech { -50.0 - 8.0 * phase.cos() } else { -90.0 };
+            let now = rate.observe(&RateCues { speech, voiced: speech, mel_db: &[level_db; MEL_BANDS] });
+            if speech {
+                before = now;
+            }
+            assert!(speech || (now - before).abs() < 1e-6, "{before} became {now}");
+        }
+    }
+
+    #[test]
+    fn silence_and_no_numbers_have_no_rate() {
+        for db in [-140.0, f32::NAN, f32::NEG_INFINITY, f32::INFINITY] {
+            let mut rate = SyllableRate::new();
+            for _ in 0..300 {
+                let now = rate.observe(&RateCues { speech: true, voiced: true, mel_db: &[db; MEL_BANDS] });
+                assert!(now.abs() < 0.5, "{db} dB: {now}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_less_than_half_a_second() {
+        assert!(rate_of(0.49, 4.0, 15.0, 0.0, true).abs() < 1e-9);
+        assert!(rate_of(1.5, 4.0, 15.0, 0.0, true) > 2.0);
     }
 }

@@ -16,6 +16,7 @@ further than 0.3 s from any clip, and otherwise not counted. Prints "skipped" an
 import argparse, csv, io, os, shlex, subprocess, sys, tempfile, zlib
 from dataclasses import dataclass, field
 import numpy as np, soundfile as sf
+from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
 RATE, FRAME_LEN, FRAME_STEP = 8000, 200, 80
@@ -297,7 +298,7 @@ def mu_law_round_trip(x):
 
 def at_level(x, dbfs):
     """`x` with its active part (samples above a tenth of the peak's envelope) at `dbfs`."""
-    power = np.convolve(x**2, np.full(400, 1 / 400), "same")
+    power = uniform_filter1d(x**2, 400)  # 50 ms
     active = power[power > 0.01 * power.max()] if power.max() > 0 else np.ones(1)
     return x * 10 ** (dbfs / 20) / np.sqrt(active.mean())
 
