@@ -39,14 +39,19 @@ fn told(lines: &[String]) -> Vec<String> {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .filter(|event| !["score", "turn", "call_started"].contains(&event["type"].as_str().unwrap()))
         .map(|event| {
-            let detail = ["to", "cue", "cause", "why"].iter().find_map(|key| event[*key].as_str()).unwrap_or_default();
+            let detail =
+                ["to", "cue", "cause", "why"].iter().find_map(|key| event[*key].as_str()).unwrap_or_default();
             format!("{:.1} {} {detail}", event["t"].as_f64().unwrap(), event["type"].as_str().unwrap())
         })
         .collect()
 }
 
 fn of_type(lines: &[String], wanted: &str) -> Vec<serde_json::Value> {
-    lines.iter().map(|l| serde_json::from_str(l).unwrap()).filter(|e: &serde_json::Value| e["type"] == wanted).collect()
+    lines
+        .iter()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .filter(|e: &serde_json::Value| e["type"] == wanted)
+        .collect()
 }
 
 #[test]
@@ -59,7 +64,8 @@ fn sustained_frustration_becomes_one_transfer_with_its_packet() {
     let packet = &transfers[0]["packet"];
     assert_eq!(packet["schema"], "warmline.context-packet/1");
     assert_eq!(packet["full"]["trigger"]["cue"], "frustration");
-    let (at, since) = (transfers[0]["t"].as_f64().unwrap(), packet["full"]["trigger"]["since_s"].as_f64().unwrap());
+    let (at, since) =
+        (transfers[0]["t"].as_f64().unwrap(), packet["full"]["trigger"]["since_s"].as_f64().unwrap());
     assert!(since >= 35.0 && at - since >= 2.0, "since {since}, at {at}");
     let states: Vec<&str> = told.iter().filter_map(|l| l.split_once("state ").map(|(_, to)| to)).collect();
     assert_eq!(states.first(), Some(&"insufficient"));
@@ -90,7 +96,9 @@ fn nothing_is_scored_before_the_notice_and_everything_after_it_is() {
         notice_at: seconds.map(|s| MediaTime::ZERO + MediaSpan::from_seconds(s)),
         ..options()
     };
-    let play = |options: &ReplayOptions| lines(&fixture("escalating.wav"), options, config(""), 1, &mut rising_at(0.0));
+    let play = |options: &ReplayOptions| {
+        lines(&fixture("escalating.wav"), options, config(""), 1, &mut rising_at(0.0))
+    };
     let never = play(&at(Notice::None, None));
     assert!(of_type(&never, "score").is_empty() && of_type(&never, "transfer").is_empty());
     assert_eq!(of_type(&never, "call_ended")[0]["caller_speech_s"], 0.0);
@@ -126,7 +134,10 @@ fn the_agents_voice_changes_no_score() {
     let plain = windows(&|packet| packet.to_vec());
     // The agent now says what the caller says, and shouts it.
     let shouting = windows(&|packet| {
-        packet.chunks(4).flat_map(|s| i16::from_le_bytes([s[0], s[1]]).saturating_mul(8).to_le_bytes().repeat(2)).collect()
+        packet
+            .chunks(4)
+            .flat_map(|s| i16::from_le_bytes([s[0], s[1]]).saturating_mul(8).to_le_bytes().repeat(2))
+            .collect()
     });
     assert!(!plain.is_empty());
     assert_eq!(plain, shouting);
@@ -138,7 +149,8 @@ fn a_key_that_asks_for_a_person_wins_at_once_and_a_second_time_changes_nothing()
     for key in ['5', '0', '0'] {
         call.handle_input(CallTime::ZERO, Input::Dtmf(key));
     }
-    let transfers = outputs(&mut call).into_iter().filter(|o| matches!(o, Output::Act(Action::Transfer { .. }))).count();
+    let transfers =
+        outputs(&mut call).into_iter().filter(|o| matches!(o, Output::Act(Action::Transfer { .. }))).count();
     assert_eq!(transfers, 1);
 }
 
@@ -194,7 +206,10 @@ fn a_track_that_stops_sending_is_given_up_and_the_call_goes_on() {
         if let Some((_, TimeoutReason::TrackStalled)) = call.poll_timeout().filter(|(at, _)| *at <= now) {
             call.handle_input(now, Input::Timeout);
         }
-        call.handle_input(now, Input::Media { track: Speaker::Caller, position: 160 * n as u64, payload: packet });
+        call.handle_input(
+            now,
+            Input::Media { track: Speaker::Caller, position: 160 * n as u64, payload: packet },
+        );
         while let Some(output) = call.poll_output() {
             if let Output::Score(request) = output {
                 asked += 1;
@@ -217,7 +232,8 @@ fn say(packet: u64, late: usize, agent_first: bool) -> Vec<String> {
     let mut answers: VecDeque<(usize, MediaTime)> = VecDeque::new();
     let mut said = Vec::new();
     let size = usize::try_from(2 * packet).unwrap();
-    let tracks = if agent_first { [Speaker::Agent, Speaker::Caller] } else { [Speaker::Caller, Speaker::Agent] };
+    let tracks =
+        if agent_first { [Speaker::Agent, Speaker::Caller] } else { [Speaker::Caller, Speaker::Agent] };
     for (n, payload) in bytes.chunks(size).enumerate() {
         for track in tracks {
             call.handle_input(CallTime::ZERO, Input::Media { track, position: packet * n as u64, payload });
@@ -294,12 +310,14 @@ fn start(caller: TrackFormat, agent: Option<TrackFormat>) -> CallStart {
 }
 
 fn stereo_call(config: Arc<CallConfig>) -> Call {
-    let track = |channel| TrackFormat { encoding: Encoding::L16Le, rate: SampleRate(8_000), channels: 2, channel };
+    let track =
+        |channel| TrackFormat { encoding: Encoding::L16Le, rate: SampleRate(8_000), channels: 2, channel };
     Call::new(CallId::new("c"), start(track(0), Some(track(1))), config).unwrap()
 }
 
 fn mulaw_call() -> Call {
-    let track = |channel| TrackFormat { encoding: Encoding::Pcmu, rate: SampleRate(8_000), channels: 2, channel };
+    let track =
+        |channel| TrackFormat { encoding: Encoding::Pcmu, rate: SampleRate(8_000), channels: 2, channel };
     Call::new(CallId::new("c"), start(track(0), Some(track(1))), config("")).unwrap()
 }
 
@@ -313,7 +331,9 @@ fn caller_packets() -> Vec<Vec<u8>> {
 /// Feeds the fixture's seconds `span` to both tracks.
 fn feed(call: &mut Call, span: std::ops::Range<f64>) -> Vec<Output> {
     let mut all = Vec::new();
-    for (n, payload) in caller_packets().iter().enumerate().filter(|(n, _)| span.contains(&(*n as f64 / 50.0))) {
+    for (n, payload) in
+        caller_packets().iter().enumerate().filter(|(n, _)| span.contains(&(*n as f64 / 50.0)))
+    {
         for track in [Speaker::Caller, Speaker::Agent] {
             call.handle_input(CallTime::ZERO, Input::Media { track, position: 160 * n as u64, payload });
         }

@@ -33,14 +33,31 @@ fn complains(arguments: &[&str], code: i32) -> String {
 #[test]
 fn the_demo_call_is_transferred_and_the_calm_one_is_not() {
     says(&["replay", "escalating.wav", "--expect", "transfer"]);
-    says(&["replay", "calm.wav", "loud_but_happy.wav", "hold_music.wav", "mostly_silence.wav", "tones.wav", "--expect", "none"]);
+    says(&[
+        "replay",
+        "calm.wav",
+        "loud_but_happy.wav",
+        "hold_music.wav",
+        "mostly_silence.wav",
+        "tones.wav",
+        "--expect",
+        "none",
+    ]);
     assert!(complains(&["replay", "calm.wav", "--expect", "transfer"], 1).contains("not what --expect says"));
 }
 
 #[test]
 fn the_timeline_tells_the_story_and_the_packet_follows() {
     let story = says(&["replay", "escalating.wav"]);
-    for words in ["caller", "agent", "escalated", "sounds frustrated", "▶ transfer", "warmline.context-packet/1", "over this caller's baseline"] {
+    for words in [
+        "caller",
+        "agent",
+        "escalated",
+        "sounds frustrated",
+        "▶ transfer",
+        "warmline.context-packet/1",
+        "over this caller's baseline",
+    ] {
         assert!(story.contains(words), "no {words:?} in\n{story}");
     }
     assert!(!story.contains('\x1b'), "colours in a pipe");
@@ -50,7 +67,10 @@ fn the_timeline_tells_the_story_and_the_packet_follows() {
 fn packet_size_threads_and_company_change_no_byte() {
     let alone = says(&["replay", "--json", "escalating.wav", "--jobs", "1"]);
     for milliseconds in ["1", "7", "200", "60000"] {
-        assert!(says(&["replay", "--json", "escalating.wav", "--packet-ms", milliseconds]) == alone, "{milliseconds} ms");
+        assert!(
+            says(&["replay", "--json", "escalating.wav", "--packet-ms", milliseconds]) == alone,
+            "{milliseconds} ms"
+        );
     }
     let many: Vec<&str> = ["escalating.wav", "escalating_de.wav", "calm.wav", "hold_music.wav"].repeat(16);
     let company = says(&[["replay", "--json", "--jobs", "4"].as_slice(), &many].concat());
@@ -63,7 +83,11 @@ fn packet_size_threads_and_company_change_no_byte() {
 fn mu_law_and_its_decoded_samples_score_alike() {
     let scores = |file: &str| {
         let lines = says(&["replay", "--json", file]);
-        lines.lines().filter(|l| l.contains("\"type\":\"score\"")).map(|l| l.split_once("\"t\"").unwrap().1.to_owned()).collect::<Vec<_>>()
+        lines
+            .lines()
+            .filter(|l| l.contains("\"type\":\"score\""))
+            .map(|l| l.split_once("\"t\"").unwrap().1.to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(scores("escalating.wav"), scores("escalating_mulaw.wav"));
 }
@@ -110,7 +134,8 @@ fn what_cannot_be_read_is_said_in_one_sentence() {
     };
     let text = file("notes.wav", b"this is no audio, and longer than a header would be, is it not?");
     let empty = file("empty.wav", b"");
-    for (path, says) in [(text.as_str(), "RIFF"), (empty.as_str(), "header"), ("nowhere.wav", "No such file")] {
+    for (path, says) in [(text.as_str(), "RIFF"), (empty.as_str(), "header"), ("nowhere.wav", "No such file")]
+    {
         let words = complains(&["replay", path], 2);
         assert!(words.contains(path) && words.contains(says), "{words}");
         assert_eq!(words.lines().count(), 2, "{words}");
@@ -122,7 +147,12 @@ fn odd_recordings_each_behave() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, samples: &[f32]| {
         let path = folder.path().join(name);
-        let spec = hound::WavSpec { channels: 2, sample_rate: 8_000, bits_per_sample: 32, sample_format: hound::SampleFormat::Float };
+        let spec = hound::WavSpec {
+            channels: 2,
+            sample_rate: 8_000,
+            bits_per_sample: 32,
+            sample_format: hound::SampleFormat::Float,
+        };
         let mut writer = hound::WavWriter::create(&path, spec).unwrap();
         samples.iter().for_each(|s| (0..2).for_each(|_| writer.write_sample(*s).unwrap()));
         writer.finalize().unwrap();
@@ -155,13 +185,21 @@ fn a_gain_of_twenty_decibels_changes_no_score() {
     let samples: Vec<f32> = reader.samples::<i16>().map(|s| f32::from(s.unwrap()) / 32768.0).collect();
     let probabilities = |gain: f32| {
         let path = folder.path().join("call.wav");
-        let spec = hound::WavSpec { channels: 2, sample_rate: 8_000, bits_per_sample: 32, sample_format: hound::SampleFormat::Float };
+        let spec = hound::WavSpec {
+            channels: 2,
+            sample_rate: 8_000,
+            bits_per_sample: 32,
+            sample_format: hound::SampleFormat::Float,
+        };
         let mut writer = hound::WavWriter::create(&path, spec).unwrap();
         samples.iter().for_each(|s| writer.write_sample(s * gain).unwrap());
         writer.finalize().unwrap();
         let lines = says(&["replay", "--json", path.to_str().unwrap()]);
         let events = lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
-        events.filter(|e| e["type"] == "score").map(|e| (e["t"].to_string(), e["probability"].as_f64().unwrap())).collect::<Vec<_>>()
+        events
+            .filter(|e| e["type"] == "score")
+            .map(|e| (e["t"].to_string(), e["probability"].as_f64().unwrap()))
+            .collect::<Vec<_>>()
     };
     // 0.1 first: ten times the fixture would clip.
     let (plain, quiet) = (probabilities(0.1), probabilities(0.01));
@@ -182,26 +220,37 @@ fn features_as_csv_and_as_npy_are_the_same_numbers() {
     let out = folder.path().to_str().unwrap();
     let csv = says(&["features", "calm.wav"]);
     says(&["features", "calm.wav", "--npy", "--out", out]);
-    let columns: Value = serde_json::from_slice(&fs::read(folder.path().join("columns.json")).unwrap()).unwrap();
+    let columns: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("columns.json")).unwrap()).unwrap();
     let mut rows = csv.lines();
     let names: Vec<&str> = rows.next().unwrap().split(',').collect();
-    assert_eq!(columns["columns"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect::<Vec<_>>(), names);
+    assert_eq!(
+        columns["columns"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect::<Vec<_>>(),
+        names
+    );
     assert_eq!(columns["feature_set"], "prosody/1");
     let npy = fs::read(folder.path().join("calm.npy")).unwrap();
     assert_eq!(&npy[..8], b"\x93NUMPY\x01\x00");
     let head = usize::from(u16::from_le_bytes([npy[8], npy[9]]));
     assert_eq!((10 + head) % 64, 0);
-    let values: Vec<f32> = npy[10 + head..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    let of_csv: Vec<f32> = rows.flat_map(|row| row.split(',').map(|v| v.parse::<f32>().unwrap()).collect::<Vec<_>>()).collect();
+    let values: Vec<f32> =
+        npy[10 + head..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let of_csv: Vec<f32> =
+        rows.flat_map(|row| row.split(',').map(|v| v.parse::<f32>().unwrap()).collect::<Vec<_>>()).collect();
     assert_eq!(values.len(), of_csv.len());
-    assert!(String::from_utf8_lossy(&npy[10..10 + head]).contains(&format!("({}, {})", values.len() / names.len(), names.len())));
+    assert!(String::from_utf8_lossy(&npy[10..10 + head]).contains(&format!(
+        "({}, {})",
+        values.len() / names.len(),
+        names.len()
+    )));
     assert!(values.iter().zip(&of_csv).all(|(a, b)| (a - b).abs() <= 1e-3 && a.is_finite()));
 }
 
 #[test]
 fn check_says_what_is_wrong_and_how_to_mend_it() {
     says(&["check"]);
-    let words = String::from_utf8(warmline(&["check", "--onnxruntime", "/nowhere/libonnxruntime.so"]).stdout).unwrap();
+    let words = String::from_utf8(warmline(&["check", "--onnxruntime", "/nowhere/libonnxruntime.so"]).stdout)
+        .unwrap();
     assert!(words.contains("/nowhere/libonnxruntime.so") && words.contains("make setup"), "{words}");
     let folder = tempfile::tempdir().unwrap();
     let wrong = folder.path().join("libonnxruntime.so");
@@ -230,11 +279,23 @@ fn a_model_that_does_not_fit_its_card_is_refused_with_what_differs() {
         let output = warmline(&["replay", "calm.wav", "--model", path.to_str().unwrap()]);
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    assert_eq!(refused(&|_| (), &onnx).0, Some(0), "the same contract under another name is a user's own model");
+    assert_eq!(
+        refused(&|_| (), &onnx).0,
+        Some(0),
+        "the same contract under another name is a user's own model"
+    );
     for (change, says) in [
-        (Box::new(|c: &mut Value| c["feature_set"] = "prosody/9".into()) as Box<dyn Fn(&mut Value)>, "prosody/9"),
+        (
+            Box::new(|c: &mut Value| c["feature_set"] = "prosody/9".into()) as Box<dyn Fn(&mut Value)>,
+            "prosody/9",
+        ),
         (Box::new(|c: &mut Value| c["window_frames"] = 200.into()), "`frames` float32"),
-        (Box::new(|c: &mut Value| { c["features"].as_array_mut().unwrap().pop(); }), "`frames` float32"),
+        (
+            Box::new(|c: &mut Value| {
+                c["features"].as_array_mut().unwrap().pop();
+            }),
+            "`frames` float32",
+        ),
         (Box::new(|c: &mut Value| c["sha256"] = "00".into()), "SHA-256"),
     ] {
         let (code, words) = refused(&*change, &onnx);

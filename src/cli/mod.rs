@@ -34,7 +34,7 @@ enum Command {
 }
 
 /// Runs the program.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
