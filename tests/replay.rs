@@ -66,7 +66,7 @@ fn the_timeline_tells_the_story_and_the_packet_follows() {
 #[test]
 fn packet_size_threads_and_company_change_no_byte() {
     let alone = says(&["replay", "--json", "escalating.wav", "--jobs", "1"]);
-    for milliseconds in ["1", "7", "200", "60000"] {
+    for milliseconds in ["1", "7", "200", "10000"] {
         assert!(
             says(&["replay", "--json", "escalating.wav", "--packet-ms", milliseconds]) == alone,
             "{milliseconds} ms"
@@ -201,16 +201,13 @@ fn a_gain_of_twenty_decibels_changes_no_score() {
             .map(|e| (e["t"].to_string(), e["probability"].as_f64().unwrap()))
             .collect::<Vec<_>>()
     };
-    // 0.1 first: ten times the fixture would clip.
-    let (plain, quiet) = (probabilities(0.1), probabilities(0.01));
-    let middle = probabilities(1.0);
+    // Each is 20 dB from the other; louder than recorded, the fixture would clip.
+    let (plain, quiet) = (probabilities(1.0), probabilities(0.1));
     assert!(!plain.is_empty());
-    for other in [quiet, middle] {
-        assert_eq!(plain.len(), other.len());
-        for ((t, p), (u, q)) in plain.iter().zip(&other) {
-            assert_eq!(t, u);
-            assert!((p - q).abs() <= 2e-3, "at {t}: {p} and {q}");
-        }
+    assert_eq!(plain.len(), quiet.len());
+    for ((t, p), (u, q)) in plain.iter().zip(&quiet) {
+        assert_eq!(t, u);
+        assert!((p - q).abs() <= 2e-3, "at {t}: {p} and {q}");
     }
 }
 

@@ -7,14 +7,16 @@ use std::{
 
 use super::{
     Action, CallConfig, CallId, CallStart, Event, Output, What,
-    hearing::{Attention, Hop, Item, Score},
+    hearing::{Hop, Item, Score},
 };
 use crate::{
     packet::{
         CallContext, Change, Consent, ContextPacket, Conversation, Full, KeyPress, Moment, Named, Provenance,
         Speaker, Trend, Trigger, Turn, rounded, seconds,
     },
-    policy::{Cue, Decision as Verdict, Escalation, Notice, Observation, Outcome, State, Suspension},
+    policy::{
+        Cue, Decision as Verdict, Escalation, Notice, NoticeRule, Observation, Outcome, State, Suspension,
+    },
     prosody::{Baseline, Deviation, FEATURE_SET, Summary},
     score::{CallerScores, Model, ScoreError, Scores},
     units::{MediaSpan, MediaTime, Probability},
@@ -117,20 +119,9 @@ impl Decision {
         decision
     }
 
-    /// How closely the call may be listened to.
-    pub(super) fn attention(&self) -> Attention {
-        match self.escalation.state() {
-            State::Suspended(Suspension::Hold | Suspension::Pause) => Attention::None,
-            State::Suspended(Suspension::Notice | Suspension::OptedOut | Suspension::Human) => {
-                Attention::Turns
-            }
-            State::Unheard
-            | State::Insufficient
-            | State::Calm
-            | State::Rising { .. }
-            | State::Escalated { .. }
-            | State::Cooldown { .. } => Attention::Scored,
-        }
+    /// What must have happened before the voice is scored.
+    pub(super) fn notice_rule(&self) -> NoticeRule {
+        self.escalation.rules().notice
     }
 
     pub(super) fn handle(&mut self, at: MediaTime, item: Item, outputs: &mut VecDeque<Output>) {

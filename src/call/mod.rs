@@ -10,14 +10,14 @@ mod event;
 mod hearing;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::Arc,
 };
 
 use decision::Decision;
 pub use event::{Event, GapCause, What};
-use hearing::{AgentEar, CallerEar, Item};
+use hearing::{AgentEar, Attention, CallerEar, Item};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -174,6 +174,8 @@ pub struct Call {
     caller: CallerEar,
     agent: Option<AgentEar>,
     decision: Decision,
+    /// Why the voice is not scored, as told so far; the decision follows in the order of media time.
+    suspended: BTreeSet<Suspension>,
     /// Items in the order in which they are decided on.
     ready: VecDeque<(MediaTime, Item)>,
     /// How far the track that lags behind has come, and since when it has come no further.
@@ -189,11 +191,23 @@ impl Call {
     /// When a track is of a rate or channel that `media/` does not read.
     pub fn new(id: CallId, start: CallStart, config: Arc<CallConfig>) -> Result<Self, TrackError> {
         let agent = start.agent.map(AgentEar::new).transpose()?;
-        let mut caller = CallerEar::new(start.caller, config.model.as_ref())?;
+        let caller = CallerEar::new(start.caller, config.model.as_ref())?;
+        let given = start.notice;
         let mut outputs = VecDeque::new();
         let decision = Decision::new(id, start, &config, &mut outputs);
-        caller.attend(decision.attention());
-        Ok(Self { caller, agent, decision, ready: VecDeque::new(), behind: None, ended: false, outputs })
+        let suspended = BTreeSet::new();
+        let mut call = Self {
+            caller,
+            agent,
+            decision,
+            suspended,
+            ready: VecDeque::new(),
+            behind: None,
+            ended: false,
+            outputs,
+        };
+        call.suspend(Suspension::Notice, !call.decision.notice_rule().is_met(given));
+        Ok(call)
     }
 
     /// Takes one input. `now` is the arrival clock; it decides nothing but deadlines.
@@ -214,12 +228,26 @@ impl Call {
             }
             Input::Scored(at, answer) => self.answer(at, answer),
             Input::Dtmf(key) => self.tell(Item::Dtmf(key)),
-            Input::Notice(given) => self.tell(Item::Notice(given)),
-            Input::Suspend(why) => self.tell(Item::Suspend(why)),
-            Input::Lift(why) => self.tell(Item::Lift(why)),
+            Input::Notice(given) => {
+                self.suspend(Suspension::Notice, !self.decision.notice_rule().is_met(given));
+                self.tell(Item::Notice(given));
+            }
+            Input::Suspend(why) => {
+                self.suspend(why, true);
+                self.tell(Item::Suspend(why));
+            }
+            Input::Lift(why) => {
+                self.suspend(why, false);
+                self.tell(Item::Lift(why));
+            }
             Input::ExplicitRequest => self.tell(Item::ExplicitRequest),
             Input::Manual => self.tell(Item::Manual),
-            Input::TransferOutcome(outcome) => self.tell(Item::Outcome(outcome)),
+            Input::TransferOutcome(outcome) => {
+                if outcome == Outcome::Connected {
+                    self.suspend(Suspension::Human, true);
+                }
+                self.tell(Item::Outcome(outcome));
+            }
             Input::Ended(cause) => self.end(now, cause),
             Input::Timeout => self.time_out(now),
         }
@@ -227,7 +255,6 @@ impl Call {
         self.watch_for_stalls(now);
         while let Some((at, item)) = self.ready.pop_front_if(|(_, item)| !item.is_awaited()) {
             self.decision.handle(at, item, &mut self.outputs);
-            self.caller.attend(self.decision.attention());
         }
     }
 
@@ -251,6 +278,22 @@ impl Call {
     /// The end of what has been received of the caller.
     pub fn time(&self) -> MediaTime {
         self.caller.time()
+    }
+
+    /// Stops or resumes listening at once: what must not be scored is not even described while a score before it is awaited.
+    fn suspend(&mut self, why: Suspension, on: bool) {
+        if on {
+            self.suspended.insert(why);
+        } else {
+            self.suspended.remove(&why);
+        }
+        let absent =
+            self.suspended.contains(&Suspension::Hold) || self.suspended.contains(&Suspension::Pause);
+        self.caller.attend(match (absent, self.suspended.is_empty()) {
+            (true, _) => Attention::None,
+            (false, false) => Attention::Turns,
+            (false, true) => Attention::Scored,
+        });
     }
 
     /// Puts what was told behind everything heard so far, and dates it with the end of what was received.

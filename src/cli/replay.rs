@@ -28,8 +28,8 @@ use super::{
     timeline::Timeline,
 };
 
-/// The longest packet that can be asked for: a minute.
-const PACKET_MS_MAX: u64 = 60_000;
+/// The longest packet that can be asked for: ten seconds, well below the scores that may be under way.
+const PACKET_MS_MAX: u64 = 10_000;
 
 /// Plays recorded calls through the very code that takes live ones.
 ///
