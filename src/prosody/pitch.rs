@@ -591,6 +591,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_constant_is_silence_whatever_its_mean_rounds_to() {
+        let mut autocorrelation = Autocorrelation::new();
+        for constant in [0.1, 1.0 / 3.0, 0.7, -0.123_456, 1e4] {
+            let peak = autocorrelation.observe(&[constant; WINDOW_LEN]);
+            assert!(peak == 0.0 && autocorrelation.r.iter().all(|r| *r == 0.0), "{constant}: peak {peak}");
+        }
+    }
+
     /// What the path makes of frames given as candidates (f0, r).
     fn check_path(frames: &[&[(f32, f32)]], expected: &[f32]) {
         let mut path = Path::new();
@@ -632,7 +641,7 @@ mod tests {
         let tone = signal(0.5, |t| (TAU * 150.0 * t).sin());
         let cases: [(&str, Vec<f32>); 8] = [
             ("silence", vec![0.0; 4_000]),
-            ("direct current", vec![0.7; 4_000]),
+            ("direct current", vec![0.1; 4_000]),
             ("a clipped voice", tone.iter().map(|x| (20.0 * x).clamp(-1.0, 1.0)).collect()),
             ("one click", (0..4_000).map(|i| if i == 2_000 { 1.0 } else { 0.0 }).collect()),
             ("NaN", tone.iter().enumerate().map(|(i, x)| if i % 100 == 0 { f32::NAN } else { *x }).collect()),
@@ -656,6 +665,15 @@ mod tests {
                 "a clipped voice" => assert!(voiced > 35, "{name}: {voiced} frames are voiced"),
                 _ => {}
             }
+        }
+    }
+
+    #[test]
+    fn a_sample_that_is_no_number_is_forgotten() {
+        for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
+            let mut x = signal(1.0, |t| (TAU * 150.0 * t).sin());
+            x[2_000] = bad;
+            assert!(track(&x)[35..].iter().all(|pitch| pitch.f0_hz.is_some()), "{bad}");
         }
     }
 

@@ -371,6 +371,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_follows_a_voice_is_not_its_jitter() {
+        let mut random = uniform();
+        let mut x = voice(&pulses(120.0, 0.0, 0.0));
+        x[8_000..].iter_mut().for_each(|x| *x = 0.01 * random() as f32);
+        let answers = qualities(&x);
+        let worst = answers.iter().map(|q| q.jitter_local).fold(0.0, f32::max);
+        assert!((95..110).contains(&answers.len()) && worst < 0.06, "{worst} in {} frames", answers.len());
+    }
+
     /// Two seconds of harmonics of `f0_hz`, the k-th at `level_db(k)`, from one frequency up.
     fn harmonics_at(f0_hz: f64, from_hz: f64, level_db: impl Fn(f64) -> f64) -> Vec<f32> {
         let audible = |k: &f64| (from_hz..3_900.0).contains(&(k * f0_hz));

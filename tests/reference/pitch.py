@@ -5,20 +5,16 @@ and prints a Markdown table. The telephone is 300-3400 Hz, a random level and G.
 
     python tests/reference/pitch.py --corpora DIR > pitch.md
 
-Needs numpy, scipy, soundfile and praat-parselmouth. DIR holds manifest.csv with columns `corpus` and `path`. Without it
-the comparison is skipped.
+Needs numpy, scipy, soundfile and praat-parselmouth. Without the corpora the comparison is skipped.
 """
 
 import argparse
-import csv
-import io
-import shlex
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
-RATE = 8_000
+import numpy as np
+
+import clips
+
 HOP_S = 0.010
 FRAME_S = 0.025
 F0_MIN, F0_MAX = 60.0, 500.0
@@ -29,57 +25,24 @@ HOP = 80
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpora", type=Path, default=Path("corpora"), help="directory with manifest.csv")
-    parser.add_argument("--clips", type=int, default=160, help="clips in all, spread evenly over the corpora")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--features-command", default="warmline features", help="called with a WAV file, CSV on stdout")
-    args = parser.parse_args()
-    if not (args.corpora / "manifest.csv").is_file():
-        print(f"skipped: no corpora at {args.corpora}")
-        return
-
-    import numpy as np
-
-    rng = np.random.default_rng(args.seed)
+    options = clips.arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
+    rng = np.random.default_rng(options.seed)
     rows = []
-    for corpus, path in draw(rng, args.corpora, args.clips):
-        raw = read(path)
-        if len(raw) < RATE // 4:
+    for clip in clips.draw(options.corpora, options.clips, options.seed):
+        raw = clips.samples(clip) / 32_768
+        if len(raw) < clips.RATE // 4:
             continue
         phone = telephone(rng, raw)
         raw = raw / max(np.abs(raw).max(), 1e-9) * 0.5
-        rows.append((corpus, *(compare(args.features_command, raw, sound) for sound in (raw, phone))))
-    report(rows, args)
-
-
-def draw(rng, corpora, clips):
-    """(corpus, path) of clips from every corpus alike."""
-    with open(corpora / "manifest.csv", newline="", encoding="utf-8") as f:
-        by_corpus = {}
-        for row in csv.DictReader(f):
-            by_corpus.setdefault(row["corpus"], []).append(corpora / row["path"])
-    share = -(-clips // len(by_corpus))
-    for corpus, paths in sorted(by_corpus.items()):
-        for i in rng.choice(len(paths), min(share, len(paths)), replace=False):
-            yield corpus, paths[i]
-
-
-def read(path):
-    import numpy as np
-    import soundfile
-
-    sound, rate = soundfile.read(path, dtype="float64", always_2d=True)
-    assert rate == RATE, f"{path}: {rate} Hz, expected {RATE}"
-    return np.ascontiguousarray(sound[:, 0])
+        rows.append((clip.corpus, *(compare(options.features_command, raw, sound) for sound in (raw, phone))))
+    report(rows, options)
 
 
 def telephone(rng, sound):
     """The sound through 300-3400 Hz, at a peak of -26 to -2 dBFS, and G.711 mu-law (ITU-T G.711, 14-bit)."""
-    import numpy as np
     from scipy.signal import butter, sosfilt
 
-    band = sosfilt(butter(4, [300, 3400], btype="band", fs=RATE, output="sos"), sound)
+    band = sosfilt(butter(4, [300, 3400], btype="band", fs=clips.RATE, output="sos"), sound)
     x = np.round(band / max(np.abs(band).max(), 1e-9) * 10 ** (rng.uniform(-26, -2) / 20) * 8158)
     magnitude = np.minimum(np.abs(x), 8158) + 33
     step = 2.0 ** (np.floor(np.log2(magnitude)) - 4)
@@ -88,22 +51,17 @@ def telephone(rng, sound):
 
 def compare(command, raw, sound):
     """Our frames beside Praat's of the same sound, and of the sound as recorded."""
-    import numpy as np
     import parselmouth
-    import soundfile
     from parselmouth.praat import call
 
-    with tempfile.TemporaryDirectory() as directory:
-        wav = Path(directory) / "clip.wav"
-        soundfile.write(wav, sound, RATE, subtype="PCM_16")
-        sound, _ = soundfile.read(wav, dtype="float64")
-        output = subprocess.run([*shlex.split(command), str(wav)], check=True, capture_output=True, text=True).stdout
-    ours = list(csv.DictReader(io.StringIO(output)))
-    column = lambda name: np.array([float(row.get(name) or "nan") for row in ours])
+    pcm = np.round(sound * 32_768).clip(-32_768, 32_767).astype(np.int16)
+    sound = pcm / 32_768
+    ours = clips.features(command, pcm)
+    column = lambda name: ours.get(name, np.full(len(ours["at_s"]), np.nan))
     centre = column("at_s") + FRAME_S / 2
 
     def cut(x, lead=LEAD):
-        return parselmouth.Sound(x[lead : lead + (len(x) - lead) // HOP * HOP], RATE, start_time=lead / RATE)
+        return parselmouth.Sound(x[lead : lead + (len(x) - lead) // HOP * HOP], clips.RATE, start_time=lead / clips.RATE)
 
     def pitch_of(x):
         return cut(x).to_pitch_ac(time_step=HOP_S, pitch_floor=F0_MIN, pitch_ceiling=F0_MAX)
@@ -140,17 +98,13 @@ def compare(command, raw, sound):
 
 
 def mean_of_voiced(values, f0):
-    import numpy as np
-
     values = values[(f0 > 0) & np.isfinite(values)]
     return values.mean() if len(values) else np.nan
 
 
-def report(rows, args):
-    import numpy as np
-
+def report(rows, options):
     corpora = sorted({row[0] for row in rows})
-    print(f"Pitch and voice quality against Praat: {len(rows)} clips of {len(corpora)} corpora, seed {args.seed}\n")
+    print(f"Pitch and voice quality against Praat: {len(rows)} clips of {len(corpora)} corpora, seed {options.seed}\n")
     print("| figure | as recorded | telephone | n (frames or clips) |")
     print("|---|---|---|---|")
 
@@ -160,17 +114,17 @@ def report(rows, args):
         print(f"| {name} | {a} | {b} | {n}, {m} |")
 
     for name, reference in [("Praat on the same sound", "praat"), ("Praat on the recording", "praat_raw")]:
-        line(f"f0 within 3 %, both voiced; {name}", lambda clips: within(clips, reference, 0.03))
-        line(f"f0 off by more than 20 %, both voiced; {name}", lambda clips: beyond(clips, reference, 0.2))
-        line(f"voicing agrees; {name}", lambda clips: voicing(clips, reference))
-        line(f"voiced here, unvoiced there; {name}", lambda clips: only(clips, "f0", reference))
-        line(f"unvoiced here, voiced there; {name}", lambda clips: only(clips, reference, "f0"))
+        line(f"f0 within 3 %, both voiced; {name}", lambda of: within(of, reference, 0.03))
+        line(f"f0 off by more than 20 %, both voiced; {name}", lambda of: beyond(of, reference, 0.2))
+        line(f"voicing agrees; {name}", lambda of: voicing(of, reference))
+        line(f"voiced here, unvoiced there; {name}", lambda of: only(of, "f0", reference))
+        line(f"unvoiced here, voiced there; {name}", lambda of: only(of, reference, "f0"))
     for kind in ["ac", "cc"]:
-        line(f"hnr_db: correlation with Praat's ({kind})", lambda clips: hnr(clips, kind, correlation))
-        line(f"hnr_db: median difference, dB ({kind})", lambda clips: hnr(clips, kind, difference))
+        line(f"hnr_db: correlation with Praat's ({kind})", lambda of: hnr(of, kind, correlation))
+        line(f"hnr_db: median difference, dB ({kind})", lambda of: hnr(of, kind, difference))
     for name in ["jitter", "shimmer"]:
         for kind, figure in [("correlation", correlation), ("rank correlation", ranks), ("ratio of medians", ratio)]:
-            line(f"{name}_local of a clip: {kind}", lambda clips: of_clips(clips, name, figure))
+            line(f"{name}_local of a clip: {kind}", lambda of: of_clips(of, name, figure))
     for name in ["h1_h2", "h4_h2k"]:
         print(f"\n{name}_db, telephone against recording: {same_descriptor(rows, name)}")
     print("\n| corpus | clips | f0 within 3 %: recorded | telephone | voicing agrees: recorded | telephone |")
@@ -181,67 +135,57 @@ def report(rows, args):
         print(f"| {corpus} | {len(raw)} | " + " | ".join(value for value, _ in figures) + " |")
 
 
-def joined(clips, *names):
-    import numpy as np
-
-    return [np.concatenate([clip[name] for clip in clips]) for name in names]
+def joined(of, *names):
+    return [np.concatenate([clip[name] for clip in of]) for name in names]
 
 
 def percent(what):
     return f"{100 * what.mean():.2f} %", len(what)
 
 
-def both(clips, reference):
-    f0, praat = joined(clips, "f0", reference)
+def both(of, reference):
+    f0, praat = joined(of, "f0", reference)
     voiced = (f0 > 0) & (praat > 0)
     return abs(f0[voiced] / praat[voiced] - 1)
 
 
-def within(clips, reference, tolerance):
-    return percent(both(clips, reference) <= tolerance)
+def within(of, reference, tolerance):
+    return percent(both(of, reference) <= tolerance)
 
 
-def beyond(clips, reference, tolerance):
-    return percent(both(clips, reference) > tolerance)
+def beyond(of, reference, tolerance):
+    return percent(both(of, reference) > tolerance)
 
 
-def voicing(clips, reference):
-    f0, praat = joined(clips, "f0", reference)
+def voicing(of, reference):
+    f0, praat = joined(of, "f0", reference)
     return percent((f0 > 0) == (praat > 0))
 
 
-def only(clips, voiced, unvoiced):
-    a, b = joined(clips, voiced, unvoiced)
+def only(of, voiced, unvoiced):
+    a, b = joined(of, voiced, unvoiced)
     return percent((a > 0) & ~(b > 0))
 
 
-def hnr(clips, kind, figure):
-    import numpy as np
-
-    f0, praat, ours, theirs = joined(clips, "f0", "praat", "hnr", f"hnr_{kind}")
+def hnr(of, kind, figure):
+    f0, praat, ours, theirs = joined(of, "f0", "praat", "hnr", f"hnr_{kind}")
     known = (f0 > 0) & (praat > 0) & np.isfinite(theirs)
     return figure(ours[known], theirs[known]), known.sum()
 
 
-def of_clips(clips, name, figure):
-    import numpy as np
-
-    ours, theirs = (np.array([clip[key] for clip in clips]) for key in (name, f"praat_{name}"))
+def of_clips(of, name, figure):
+    ours, theirs = (np.array([clip[key] for clip in of]) for key in (name, f"praat_{name}"))
     known = np.isfinite(ours) & np.isfinite(theirs)
     return figure(ours[known], theirs[known]), known.sum()
 
 
 def same_descriptor(rows, name):
-    import numpy as np
-
     raw, phone = [np.array([clip[name][clip["f0"] > 0].mean() for clip in clips if (clip["f0"] > 0).any()])
                   for clips in zip(*[(a, b) for _, a, b in rows if (a["f0"] > 0).any() and (b["f0"] > 0).any()])]
     return f"correlation of clips' means {correlation(raw, phone)}, n = {len(raw)}"
 
 
 def correlation(a, b):
-    import numpy as np
-
     return f"{np.corrcoef(a, b)[0, 1]:.3f}"
 
 
@@ -252,14 +196,10 @@ def ranks(a, b):
 
 
 def difference(a, b):
-    import numpy as np
-
     return f"{np.median(a - b):+.2f}"
 
 
 def ratio(a, b):
-    import numpy as np
-
     return f"{np.median(a) / np.median(b):.2f}"
 
 
