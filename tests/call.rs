@@ -178,7 +178,7 @@ fn on_hold_nothing_is_heard_and_the_span_is_absent() {
     let paused: Vec<Output> = held.into_iter().chain(outputs(&mut call)).collect();
     assert!(!paused.iter().any(|o| matches!(o, Output::Score(_))), "something was scored in a pause");
     call.handle_input(CallTime::ZERO, Input::Lift(Suspension::Pause));
-    let told: Vec<String> = outputs(&mut call).iter().filter_map(tell).collect();
+    let told: Vec<String> = feed(&mut call, 40.0..41.0).iter().filter_map(tell).collect();
     assert!(told.iter().any(|l| l.contains("\"type\":\"gap\"") && l.contains("\"paused\"")), "{told:#?}");
 }
 

@@ -12,9 +12,15 @@ pub fn dbfs(power: f32) -> f32 {
     (10.0 * power.log10()).max(FLOOR_DBFS)
 }
 
-/// The level of a frame: 10 log10 of its mean square, dB re full scale, at least [`FLOOR_DBFS`].
+/// The level of a frame: 10 log10 of its mean square about its mean, dB re full scale, at least [`FLOOR_DBFS`].
 pub fn level_dbfs(frame: &[f32; FRAME_LEN]) -> f32 {
-    dbfs(frame.iter().map(|x| x * x).sum::<f32>() / FRAME_LEN as f32)
+    dbfs(about_mean(frame).iter().map(|x| x * x).sum::<f32>() / FRAME_LEN as f32)
+}
+
+/// A frame without its mean: a recorder's constant offset is no sound, and would drown the level of what is.
+pub fn about_mean(frame: &[f32; FRAME_LEN]) -> [f32; FRAME_LEN] {
+    let mean = frame.iter().sum::<f32>() / FRAME_LEN as f32;
+    frame.map(|x| x - mean)
 }
 
 /// An auditory spectrum → perceptual loudness.

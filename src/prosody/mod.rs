@@ -30,7 +30,7 @@ pub struct Lld {
     pub at: MediaTime,
     /// Speech, after onset and hangover.
     pub speech: bool,
-    /// Level: 10 log10 of the mean square, dB re full scale (a full-scale sine: -3); floor -140 dB.
+    /// Level: 10 log10 of the mean square about the mean, dB re full scale (a full-scale sine: -3); floor -140 dB.
     pub level_dbfs: f32,
     /// Perceptual loudness: mean over an auditory spectrum compressed with exponent 0.33, in openSMILE's arbitrary linear unit.
     pub loudness: f32,

@@ -7,7 +7,7 @@ use realfft::{RealFftPlanner, RealToComplex, num_complex::Complex32};
 
 use super::{
     MEL_BANDS,
-    loudness::{Loudness, dbfs, level_dbfs},
+    loudness::{Loudness, about_mean, dbfs, level_dbfs},
     mel::{AUDITORY_BANDS, Cepstrum, MelBank},
 };
 use crate::media::FRAME_LEN;
@@ -71,6 +71,7 @@ impl SpectralAnalyser {
 
     /// The descriptors of the next frame, 10 ms after the last one.
     pub fn observe(&mut self, frame: &[f32; FRAME_LEN]) -> Spectral {
+        let frame = &about_mean(frame);
         let power = self.spectrum.power(frame);
         let auditory_ln = self.auditory.energies(power).map(|e| e.max(SILENCE).ln());
         let power_db = low_power_db(power);
