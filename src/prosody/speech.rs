@@ -117,7 +117,7 @@ struct Values {
 
 /// Log-odds of speech against everything else.
 ///
-/// Logistic regression fitted by `models/train/fit_speech.py`: 3.2 h of telephone channels made of emotional speech in eight
+/// Logistic regression fitted by `models/train/fit_speech.py`: 4.3 h of telephone channels made of emotional speech in eight
 /// languages with and without background, game and MIDI music, street and house noise, and the tones of a telephone network.
 fn logit(v: &Values) -> f32 {
     -10.920 + 21.225 * v.voicing + 25.713 * v.voicing_sd - 12.539 * v.steady
