@@ -8,8 +8,8 @@ use crate::media::activity::{Activity, EXIT_DB};
 
 /// Tells the caller's speech from hold music, tones, DTMF, noise and silence, [`LATENCY_FRAMES`] behind the newest frame.
 ///
-/// Two stages. [`Activity`] finds sound above the line's noise. [`Statistics`] of about the last second of that sound, joined by
-/// a logistic regression, tell whether it is speech: a voice glides where notes stand still, and changes between vowels and
+/// Two stages. [`Activity`] finds sound above the line's noise. Six statistics of about the last second of that sound, joined by a
+/// logistic regression, tell whether it is speech: a voice glides where notes stand still, and changes between vowels and
 /// consonants where tones, hum and noise stay what they are (Saunders, "Real-time discrimination of broadcast speech/music",
 /// 1996; Scheirer & Slaney, "Construction and evaluation of a robust multifeature speech/music discriminator", 1997).
 /// The gate opens at a log-odds of [`OPEN_LOGIT`] and closes below [`CLOSE_LOGIT`]. All is relative to the sound itself: a gain
@@ -17,7 +17,10 @@ use crate::media::activity::{Activity, EXIT_DB};
 ///
 /// The look-ahead keeps onsets: a frame counts by what is known [`LATENCY_FRAMES`] after it. At the start of a call, and after a
 /// long silence, those frames are all there is to go by: a first word is kept if the 0.3 s after its onset sound like speech, and
-/// otherwise lost up to the frame 0.3 s before the gate opens. What was let go is not called back.
+/// otherwise lost up to the frame 0.3 s before the gate opens. What was let go is not called back. When speech gives way to
+/// something else without a pause, the gate closes once the statistics have turned: a few tenths of a second.
+///
+/// It needs a pitch: a whisper is noise to it. Laughing, crying and other people's voices are speech to it, and singing may be.
 #[derive(Clone, Debug)]
 pub struct SpeechDetector {
     activity: Activity,
@@ -117,7 +120,7 @@ struct Values {
 
 /// Log-odds of speech against everything else.
 ///
-/// Logistic regression fitted by `models/train/fit_speech.py`: 3.2 h of telephone channels made of emotional speech in eight
+/// Logistic regression fitted by `models/train/fit_speech.py`: 4.3 h of telephone channels made of emotional speech in eight
 /// languages with and without background, game and MIDI music, street and house noise, and the tones of a telephone network.
 fn logit(v: &Values) -> f32 {
     -10.920 + 21.225 * v.voicing + 25.713 * v.voicing_sd - 12.539 * v.steady

@@ -11,9 +11,10 @@ backgrounds and noises; tones, DTMF, line noise and silence made here. Every str
 fitting half alone; the hold music of the corpora is test throughout.
 
 A frame is speech if the clean voice's level in it is within 25 dB of the clip's loud frames (95th percentile), silence if it is
-further than 0.3 s from any clip, and otherwise not counted. Prints "skipped" and succeeds without DIR. Needs numpy, scipy, soundfile.
+further than 0.3 s from any clip, and otherwise not counted. A second table sets `prosody/rate.rs` against the syllables of sentences
+that espeak-ng speaks, if it is there. Prints "skipped" and succeeds without DIR. Needs numpy, scipy, soundfile.
 """
-import argparse, csv, io, os, shlex, subprocess, sys, tempfile, zlib
+import argparse, csv, io, os, shlex, shutil, subprocess, sys, tempfile, zlib
 from dataclasses import dataclass, field
 import numpy as np, soundfile as sf
 from scipy.ndimage import uniform_filter1d
@@ -53,6 +54,8 @@ def main():
         out = args.out or scratch
         decisions = [features(args.features, stream, out, i)["speech"] > 0.5 for i, stream in enumerate(streams)]
     print(table(streams, decisions))
+    if shutil.which("espeak-ng"):
+        print(syllable_table(args.features))
 
 
 def table(streams, decisions):
@@ -91,6 +94,37 @@ def table(streams, decisions):
                 lines.append(f"| {kind}, onset | {len(delays)} clips | delay {np.median(delays):.2f} s median, {np.percentile(delays, 90):.2f} s p90, "
                              f"{np.mean(np.isinf(delays)):.1%} never | | |")
     lines.append(f"| pauses between clips | {pauses[0] * FRAME_STEP / RATE:.0f} | {pauses[1] / max(pauses[0], 1):.2%} false | | |")
+    return "\n".join(lines)
+
+
+SENTENCES = [
+    ("en", "please let me speak to a human being right now", 12),
+    ("en", "I have been waiting for forty five minutes", 11),
+    ("en", "the cat sat on the mat and looked at me", 10),
+    ("de", "ich möchte bitte mit einem Menschen sprechen", 12),
+    ("de", "das ist doch wirklich nicht zu glauben", 10),
+    ("es", "quiero hablar con una persona ahora mismo", 14),
+]
+
+
+def syllable_table(command):
+    """Each sentence six times in a row without pauses: syllables per second said, and as heard at the end."""
+    lines = ["", "| sentence | words per minute | syllables/s said | heard |", "|---|---|---|---|"]
+    ratios = []
+    for language, text, syllables in SENTENCES:
+        for words in (130, 160, 190):
+            wav = subprocess.run(["espeak-ng", "-v", language, "-s", str(words), "--stdout", text], capture_output=True, check=True).stdout
+            audio, rate = sf.read(io.BytesIO(wav), dtype="float64")
+            audio = resample_poly(audio, RATE, rate)
+            loud = np.flatnonzero(np.abs(audio) > 0.02 * np.abs(audio).max())
+            once = audio[loud[0] : loud[-1]]
+            stream = sound_stream(np.random.default_rng(1), "espeak", text, np.tile(once, 6))
+            with tempfile.TemporaryDirectory() as out:
+                columns = features(command, stream, out, 0)
+            said, heard = syllables * RATE / len(once), columns["syllable_rate"][columns["speech"] > 0.5][-1]
+            ratios.append(heard / said)
+            lines.append(f"| {language}: {text} | {words} | {said:.2f} | {heard:.2f} |")
+    lines.append(f"| heard / said | | mean {np.mean(ratios):.2f} | standard deviation {np.std(ratios):.2f} |")
     return "\n".join(lines)
 
 
