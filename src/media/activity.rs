@@ -18,8 +18,8 @@ pub struct Activity {
     state: State,
 }
 
-/// Nothing below this level counts: one step of G.711 in every sample is -72 dBFS.
-pub const IDLE_DBFS: f32 = -75.0;
+/// Nothing below this level counts: digital silence, and rounding.
+pub const IDLE_DBFS: f32 = -100.0;
 
 /// No signal lies above this level.
 const LOUDEST_DBFS: f32 = 20.0;
