@@ -55,10 +55,15 @@ bench: setup ## measure what a frame, a call and a score cost
 reference: setup $(VENV)/reference.stamp ## compare the descriptors with Praat and openSMILE on CORPORA
 	@test -f "$(CORPORA)/manifest.csv" || { echo "reference: no manifest.csv in $(CORPORA); say where it is: make reference CORPORA=DIR" >&2; exit 2; }
 	$(CARGO) build --release --locked
-	$(VENV)/bin/python tests/reference/pitch.py --corpora "$(CORPORA)" --warmline $(WARMLINE) >$(VENV)/pitch.md
-	$(VENV)/bin/python tests/reference/egemaps.py --corpora "$(CORPORA)" --warmline $(WARMLINE) >$(VENV)/egemaps.md
-	cat $(VENV)/pitch.md $(VENV)/egemaps.md >tests/reference/FIGURES.md
+	@for part in pitch egemaps; do \
+		echo "reference: $$part.py"; \
+		$(VENV)/bin/python tests/reference/$$part.py --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono" \
+			>$(VENV)/$$part.md || echo "reference: $$part.py found a disagreement" | tee -a $(VENV)/disagreed; \
+	done
+	@{ echo "# Descriptors against reference programs"; echo; echo "Written by \`make reference\`."; echo; \
+		cat $(VENV)/pitch.md; echo; cat $(VENV)/egemaps.md; } >tests/reference/FIGURES.md
 	@echo "reference: tests/reference/FIGURES.md is written"
+	@if [ -e $(VENV)/disagreed ]; then rm $(VENV)/disagreed; exit 1; fi
 
 fixtures: $(VENV)/fixtures.stamp ## make fixtures/calls again (needs Debian's espeak-ng)
 	$(VENV)/bin/python fixtures/make_fixtures.py
