@@ -303,6 +303,7 @@ fn header_safe(value: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
 mod tests {
     use super::*;
 

@@ -183,6 +183,7 @@ impl<T> fmt::Display for Pii<T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
 mod tests {
     use super::*;
 

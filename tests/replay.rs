@@ -1,4 +1,11 @@
 //! The program from end to end: real files, the real model, ONNX Runtime.
+#![allow(
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and its numbers are exact"
+)]
 
 use std::{
     env, fs,

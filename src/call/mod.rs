@@ -358,12 +358,12 @@ impl Call {
         items
             .filter(|(_, item)| item.asked().is_some_and(late))
             .for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
-        if self.behind.is_some_and(|(_, since)| since.after_micros(STALL_DEADLINE_US) <= now) {
-            if let Some(agent) = &mut self.agent {
-                let to = agent.time().max(self.caller.time());
-                agent.skip_to(to);
-                self.caller.skip_to(now, to, &mut self.outputs);
-            }
+        if let Some(agent) = &mut self.agent
+            && self.behind.is_some_and(|(_, since)| since.after_micros(STALL_DEADLINE_US) <= now)
+        {
+            let to = agent.time().max(self.caller.time());
+            agent.skip_to(to);
+            self.caller.skip_to(now, to, &mut self.outputs);
         }
     }
 
@@ -373,7 +373,8 @@ impl Call {
         if let Some(agent) = &mut self.agent {
             agent.finish();
             last = last.max(agent.through);
-            (agent.through, self.caller.through) = (last, last);
+            // Neither brings anything more: what both still hold is in order.
+            (agent.through, self.caller.through) = (MediaTime(u64::MAX), MediaTime(u64::MAX));
         }
         self.merge();
         self.ended = true;

@@ -354,11 +354,13 @@ fn nearest(read: &str) -> Option<&'static str> {
 fn edits(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.chars().enumerate() {
-            let here = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != y)).min(row[j].min(here) + 1);
-            diagonal = here;
+        let mut left = i + 1;
+        let mut diagonal = i;
+        let mut cells = row.iter_mut();
+        cells.next().into_iter().for_each(|first| *first = left);
+        for (above, y) in cells.zip(b.chars()) {
+            left = (diagonal + usize::from(x != y)).min(left.min(*above) + 1);
+            diagonal = std::mem::replace(above, left);
         }
     }
     row.last().copied().unwrap_or_default()
@@ -369,6 +371,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
 mod tests {
     use super::*;
 
@@ -408,6 +411,13 @@ mod tests {
             (billing.sustain.seconds(), billing.instant.dtmf.as_slice()),
             (5.0, ['9', '#'].as_slice())
         );
+    }
+
+    #[test]
+    fn the_nearest_setting_is_the_fewest_edits_away() {
+        assert_eq!([edits("", "abc"), edits("kitten", "sitting"), edits("exit", "exit")], [3, 3, 0]);
+        assert_eq!(nearest("cool_down_s"), Some("cooldown_s"));
+        assert_eq!(nearest("completely_else"), None);
     }
 
     #[test]

@@ -260,6 +260,7 @@ pub(crate) fn median(values: &mut [f32]) -> f32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
 mod tests {
     use super::*;
     use crate::{prosody::Voiced, units::MediaTime};

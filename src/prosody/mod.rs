@@ -202,6 +202,7 @@ impl Voiced {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
 mod tests {
     use super::*;
 

@@ -65,6 +65,7 @@ impl CallerScores {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
 mod tests {
     use super::*;
 

@@ -196,8 +196,11 @@ impl Model {
     ///
     /// Unknown names are left out.
     pub fn of_features(names: &[&str]) -> Self {
-        let known: Vec<String> =
-            names.iter().map(|n| (*n).to_owned()).filter(|n| columns(&[n.clone()]).is_ok()).collect();
+        let known: Vec<String> = names
+            .iter()
+            .map(|n| (*n).to_owned())
+            .filter(|n| columns(std::slice::from_ref(n)).is_ok())
+            .collect();
         Self {
             stage: Stage::Watch,
             name: "scores of one's own".into(),

@@ -1,5 +1,6 @@
 //! What several families of tests share.
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+#![allow(clippy::expect_used, reason = "a test that panics has failed")]
 
 use std::path::PathBuf;
 

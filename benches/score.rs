@@ -1,0 +1,31 @@
+//! What a score costs: one window through ONNX Runtime on one thread.
+//!
+//! `make bench`, or `ORT_DYLIB_PATH=… cargo bench --bench score`.
+
+use std::{env, fs, hint::black_box, path::Path, sync::Arc};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use warmline::score::{Card, Runtime, Scorer, Window};
+
+#[allow(clippy::expect_used, reason = "a bench that cannot run says why")]
+fn score(criterion: &mut Criterion) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let library = env::var_os("ORT_DYLIB_PATH")
+        .map_or_else(|| root.join(".warmline/lib/libonnxruntime.so"), Into::into);
+    let runtime = Runtime::open(&[library]).expect("`make setup` fetches ONNX Runtime");
+    let json = fs::read_to_string(root.join("models/watch.json")).expect("the card is there");
+    let card = Arc::new(Card::parse(&json).expect("the card fits"));
+    let onnx = fs::read(root.join("models/watch.onnx")).expect("the model is there");
+    let mut scorer = Scorer::load(runtime, Arc::clone(&card), &onnx).expect("the model loads");
+    let window = Window {
+        frames: vec![-50.0; card.window_frames * card.features.len()].into(),
+        width: card.features.len(),
+    };
+    let batch = vec![&window; card.lanes];
+    criterion.bench_function("score a batch of `lanes` windows", |bencher| {
+        bencher.iter(|| black_box(scorer.score(&batch)));
+    });
+}
+
+criterion_group!(benches, score);
+criterion_main!(benches);
