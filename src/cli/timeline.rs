@@ -83,13 +83,10 @@ impl Timeline {
             What::Turn { speaker: Speaker::Caller, from_s, to_s, heard } => {
                 self.caller_turn(*from_s, *to_s, heard)
             }
-            What::State {
-                to: to @ ("insufficient" | "calm" | "rising" | "escalated" | "unheard"), ..
-            } => {
-                if *to == "insufficient" && at > 0.0 {
-                    self.note(at, DIM, "·", "too little speech of late to say anything");
-                }
+            What::State { from: "calm" | "rising", to: "insufficient", .. } => {
+                self.note(at, DIM, "·", "too little speech of late to say anything");
             }
+            What::State { to: "unheard" | "insufficient" | "calm" | "rising" | "escalated", .. } => {}
             What::State { to, why, .. } => self.note(at, DIM, "·", &format!("{to}: {why}")),
             What::Cue { cue, evidence } => {
                 let text = format!("{}: {evidence}", cue.name().replace('_', " "));
