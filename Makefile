@@ -55,13 +55,13 @@ bench: setup ## measure what a frame, a call and a score cost
 reference: setup $(VENV)/reference.stamp ## compare the descriptors with Praat and openSMILE on CORPORA
 	@test -f "$(CORPORA)/manifest.csv" || { echo "reference: no manifest.csv in $(CORPORA); say where it is: make reference CORPORA=DIR" >&2; exit 2; }
 	$(CARGO) build --release --locked
-	@for part in pitch egemaps; do \
+	@for part in pitch egemaps speech; do \
 		echo "reference: $$part.py"; \
 		$(VENV)/bin/python tests/reference/$$part.py --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono" \
 			>$(VENV)/$$part.md || echo "reference: $$part.py found a disagreement" | tee -a $(VENV)/disagreed; \
 	done
 	@{ echo "# Descriptors against reference programs"; echo; echo "Written by \`make reference\`."; echo; \
-		cat $(VENV)/pitch.md; echo; cat $(VENV)/egemaps.md; } >tests/reference/FIGURES.md
+		cat $(VENV)/pitch.md; echo; cat $(VENV)/egemaps.md; echo; cat $(VENV)/speech.md; } >tests/reference/FIGURES.md
 	@echo "reference: tests/reference/FIGURES.md is written"
 	@if [ -e $(VENV)/disagreed ]; then rm $(VENV)/disagreed; exit 1; fi
 

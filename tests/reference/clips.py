@@ -37,7 +37,7 @@ def arguments(parser):
         help="directory with manifest.csv (id, corpus, path, ...)",
     )
     parser.add_argument(
-        "--features-command", default="warmline features", help="prints the descriptors of the file named after it as CSV"
+        "--features-command", default="warmline features --caller-channel mono", help="prints the descriptors of the file named after it as CSV"
     )
     options = parser.parse_args()
     if not (options.corpora / "manifest.csv").is_file():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures `prosody/speech.rs`: how much speech the detector misses, and what it mistakes for speech.
 
-    speech.py --corpora DIR [--music DIR] [--features "warmline features"] [--scale N] [--seed S] [--out DIR]
+    speech.py --corpora DIR [--music DIR] [--features-command "warmline features --caller-channel mono"] [--scale N] [--seed S] [--out DIR]
 
 DIR holds manifest.csv (id, corpus, path, speaker, ...) and noise/manifest.csv (id, kind, path, ...). Makes streams of one caller's
 telephone channel: clips of one speaker with pauses between them, clean and over a background at 20, 10 and 5 dB; hold music,
@@ -41,7 +41,7 @@ def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--corpora", default=os.environ.get("WARMLINE_CORPORA", ""))
     args.add_argument("--music", default="")
-    args.add_argument("--features", default="warmline features")
+    args.add_argument("--features-command", default="warmline features --caller-channel mono")
     args.add_argument("--scale", type=int, default=4, help="streams per corpus and condition")
     args.add_argument("--seed", type=int, default=1)
     args.add_argument("--out", default="", help="keep the streams there")
@@ -52,10 +52,10 @@ def main():
     streams = make_streams(args.corpora, "test", args.scale, args.seed)
     with tempfile.TemporaryDirectory() as scratch:
         out = args.out or scratch
-        decisions = [features(args.features, stream, out, i)["speech"] > 0.5 for i, stream in enumerate(streams)]
+        decisions = [features(args.features_command, stream, out, i)["speech"] > 0.5 for i, stream in enumerate(streams)]
     print(table(streams, decisions))
     if shutil.which("espeak-ng"):
-        print(syllable_table(args.features))
+        print(syllable_table(args.features_command))
 
 
 def table(streams, decisions):
