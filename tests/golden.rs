@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test golden` writes the golden files anew; the difference belongs into the change that
 //! made it, with a line in `CHANGELOG.md`.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Policy files that are no policies: the seeds of the fuzz target `policy`, each with what it is refused for.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::{fs, path::PathBuf};
 
