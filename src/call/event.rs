@@ -79,7 +79,7 @@ pub enum What {
     },
     /// What became of a transfer.
     TransferOutcome { transfer: String, outcome: String },
-    /// Audio is missing.
+    /// Audio is missing up to here.
     Gap {
         track: Speaker,
         cause: GapCause,

@@ -231,14 +231,11 @@ impl Ear {
     fn miss(&mut self, from: MediaTime, to: MediaTime, desk: &mut Desk<'_>) {
         self.flush(desk);
         self.stop_speaking(from, desk.items);
-        let span = to.since(from);
-        if self.attention != Attention::None {
-            desk.items.push_back((
-                from.max(*desk.through),
-                Item::Gap { track: Speaker::Caller, cause: GapCause::Lost, span },
-            ));
-        }
         self.pass(to, desk);
+        if self.attention != Attention::None {
+            let lost = Item::Gap { track: Speaker::Caller, cause: GapCause::Lost, span: to.since(from) };
+            desk.items.push_back((to.max(*desk.through), lost));
+        }
     }
 
     fn finish(&mut self, end: MediaTime, desk: &mut Desk<'_>) {
@@ -364,10 +361,9 @@ impl AgentEar {
             Sound::Frame(frame) => hear_agent(&frame, activity, speaking, items, through),
             Sound::Gap(gap) => {
                 stop(gap.from, speaking, items);
-                let lost =
-                    Item::Gap { track: Speaker::Agent, cause: GapCause::Lost, span: gap.to.since(gap.from) };
-                items.push_back((gap.from.max(*through), lost));
+                let span = gap.to.since(gap.from);
                 *through = gap.to.max(*through);
+                items.push_back((*through, Item::Gap { track: Speaker::Agent, cause: GapCause::Lost, span }));
             }
         })
     }

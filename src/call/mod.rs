@@ -22,7 +22,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    media::{TrackError, TrackFormat},
+    media::{Received, TrackError, TrackFormat},
     packet::{ContextPacket, Speaker},
     policy::{Notice, Outcome, Policy, Suspension},
     score::{Model, ScoreError, ScoreRequest, Scores},
@@ -381,13 +381,10 @@ impl Call {
         self.ready.push_back((last, Item::Ended(cause.to_owned())));
     }
 
-    fn refused(&mut self, received: Result<crate::media::Received, TrackError>, track: Speaker) {
+    fn refused(&mut self, received: Result<Received, TrackError>, track: Speaker) {
         let problem = match received {
-            Ok(received) if received.trailing_bytes > 0 => {
-                format!(
-                    "{} bytes at the end of a payload are no whole sample and were left out",
-                    received.trailing_bytes
-                )
+            Ok(Received { trailing_bytes: n @ 1.., .. }) => {
+                format!("what is left at the end of a payload ({n} B) is no whole sample and was left out")
             }
             Ok(_) => return,
             Err(error) => format!("a payload was refused: {error}"),
