@@ -13,7 +13,7 @@ DEMO_CALL := fixtures/calls/escalating.wav
 VENV      := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench reference fixtures check-fixtures clean
+.PHONY: help setup build demo test lint bench speed reference fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,16 @@ lint: ## format, clippy, documentation, the core alone, licences
 
 bench: setup ## measure what a frame, a call and a score cost
 	$(CARGO) bench --locked
+
+speed: setup ## replay ten minutes and an hour on one core: times real time, and memory
+	$(CARGO) build --release --locked
+	@mkdir -p target/speed
+	@for minutes in 10 60; do \
+		call=target/speed/$$minutes-minutes.wav; \
+		test -f $$call || $(PYTHON) scripts/long_call.py $$minutes $$call; \
+		echo "speed: $$minutes minutes, two channels"; \
+		$(PYTHON) scripts/measure.py $(WARMLINE) replay --json --jobs 1 --timing $$call; \
+	done
 
 reference: setup $(VENV)/reference.stamp ## compare the descriptors with Praat and openSMILE on CORPORA
 	@test -f "$(CORPORA)/manifest.csv" || { echo "reference: no manifest.csv in $(CORPORA); say where it is: make reference CORPORA=DIR" >&2; exit 2; }

@@ -4,6 +4,7 @@ use std::{
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use anyhow::bail;
@@ -67,6 +68,9 @@ pub(super) struct Arguments {
     /// The callers' intent, for the policy's overrides
     #[arg(long, value_name = "NAME")]
     intent: Option<String>,
+    /// Say on standard error how long it took, and how many times real time that is
+    #[arg(long)]
+    timing: bool,
     /// What every call should lead to: exit code 1 if one does not
     #[arg(long, value_name = "WHAT")]
     expect: Option<Expected>,
@@ -94,7 +98,7 @@ enum Expected {
 
 /// What became of one file.
 enum Replayed {
-    Done { transfers: u32 },
+    Done { transfers: u32, seconds: f64 },
     Failed,
 }
 
@@ -112,14 +116,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let style = !arguments.json
         && io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    #[allow(clippy::disallowed_methods, reason = "how long the program took is the wall clock's to say")]
+    let started = Instant::now();
     let results = jobs::run(
         &files,
         arguments.jobs,
         || Ok(Worker { config: Arc::clone(&config), scorer: model.scorer(runtime)? }),
         |worker, path, output| replay_file(worker, path, &options, arguments.json, style, output),
     )?;
+    if arguments.timing {
+        let seconds = results
+            .iter()
+            .map(|r| if let Replayed::Done { seconds, .. } = r { *seconds } else { 0.0 })
+            .sum::<f64>();
+        let took = started.elapsed().as_secs_f64();
+        complain(&format!("{seconds:.1} s of calls in {took:.2} s: {:.0} times real time", seconds / took));
+    }
     let failed = results.iter().filter(|r| matches!(r, Replayed::Failed)).count();
-    let transferred = results.iter().filter(|r| matches!(r, Replayed::Done { transfers: 1.. })).count();
+    let transferred = results.iter().filter(|r| matches!(r, Replayed::Done { transfers: 1.., .. })).count();
     let done = results.len() - failed;
     if failed > 0 {
         complain(&format!("{failed} of {} files could not be replayed", results.len()));
@@ -168,7 +182,7 @@ fn replay_file(
     style: bool,
     output: &mut dyn Write,
 ) -> Replayed {
-    let mut transfers = 0;
+    let (mut transfers, mut seconds) = (0, 0.0);
     let mut timeline = (!as_json).then(|| Timeline::new(path, style));
     let mut played = Recording::open(path).and_then(|recording| {
         if let Some(timeline) = &mut timeline {
@@ -184,8 +198,8 @@ fn replay_file(
             &mut |requests| scoring::score(scorer, requests),
             &mut |told| {
                 let Output::Tell(event) = told else { return };
-                if let What::CallEnded { transfers: n, .. } = &event.what {
-                    transfers = *n;
+                if let What::CallEnded { transfers: n, duration_s, .. } = &event.what {
+                    (transfers, seconds) = (*n, *duration_s);
                 }
                 match &mut timeline {
                     Some(timeline) => timeline.take(&event),
@@ -202,7 +216,7 @@ fn replay_file(
         played = Err(error.into());
     }
     match played {
-        Ok(()) => Replayed::Done { transfers },
+        Ok(()) => Replayed::Done { transfers, seconds },
         Err(error) => {
             complain(&format!("{}: {error}", path.display()));
             if as_json {
