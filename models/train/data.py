@@ -1,4 +1,4 @@
-"""Speech frames of all calls in one array on disk, and the windows that are cut from it."""
+"""Speech frames of all calls (and every frame of non-speech) in one array on disk, and the windows that are cut from it."""
 
 import json
 
@@ -10,7 +10,7 @@ from prepare import NOISY
 
 SHORTEST = 50  # clips with less than 0.5 s of speech are left out
 CORPUS_WEIGHT = {"baved": 0.3, "fsdd": 0.2}  # no angry clips there
-P_NON_SPEECH, P_PROMPT, P_ANGER = 0.07, 0.03, 0.35
+P_NON_SPEECH, P_PROMPT, P_ANGER = 0.06, 0.03, 0.35
 LENGTHS = [120, 160, 200, WINDOW]  # frames of a training batch: short ones cost less, and callers start with short windows
 
 
@@ -24,7 +24,8 @@ def pack(index, features, out):
     with open(out / "frames.f32", "wb") as f:
         for name, clips in index.groupby("file", sort=False):
             frames = np.load(features / f"{name[:-4]}.npy")
-            frames = frames[frames[:, speech] > 0.5]
+            if clips.kind.iloc[0] != "non_speech":  # what the speech gate would stop is still worth knowing by the speech head
+                frames = frames[frames[:, speech] > 0.5]
             f.write(np.ascontiguousarray(frames[:, chosen], dtype="<f4").tobytes())
             bounds = np.append(np.searchsorted(frames[:, at], clips.start_s.to_numpy() - 0.02), len(frames))
             run = bounds[0]
