@@ -1,4 +1,4 @@
-"""Speech frames of all calls in one array on disk, and the windows that are cut from it."""
+"""Speech frames of all calls (and every frame of non-speech) in one array on disk, and the windows that are cut from it."""
 
 import json
 
@@ -10,7 +10,8 @@ from prepare import NOISY
 
 SHORTEST = 50  # clips with less than 0.5 s of speech are left out
 CORPUS_WEIGHT = {"baved": 0.3, "fsdd": 0.2}  # no angry clips there
-P_NON_SPEECH, P_PROMPT, P_ANGER = 0.07, 0.03, 0.35
+P_NON_SPEECH, P_PROMPT, P_ANGER = 0.06, 0.03, 0.35
+LENGTHS = [120, 160, 200, WINDOW]  # frames of a training batch: short ones cost less, and callers start with short windows
 
 
 def pack(index, features, out):
@@ -23,7 +24,8 @@ def pack(index, features, out):
     with open(out / "frames.f32", "wb") as f:
         for name, clips in index.groupby("file", sort=False):
             frames = np.load(features / f"{name[:-4]}.npy")
-            frames = frames[frames[:, speech] > 0.5]
+            if clips.kind.iloc[0] != "non_speech":  # what the speech gate would stop is still worth knowing by the speech head
+                frames = frames[frames[:, speech] > 0.5]
             f.write(np.ascontiguousarray(frames[:, chosen], dtype="<f4").tobytes())
             bounds = np.append(np.searchsorted(frames[:, at], clips.start_s.to_numpy() - 0.02), len(frames))
             run = bounds[0]
@@ -57,10 +59,10 @@ def probabilities(clips):
     return p / p.sum()
 
 
-def windows(frames, spans):
-    """(start, end) spans → frames [n, WINDOW, D] padded at the end with zeros, mask [n, WINDOW]."""
-    x = np.zeros((len(spans), WINDOW, frames.shape[1]), np.float32)
-    mask = np.zeros((len(spans), WINDOW), np.float32)
+def windows(frames, spans, length=WINDOW):
+    """(start, end) spans → frames [n, length, D] padded at the end with zeros, mask [n, length]."""
+    x = np.zeros((len(spans), length, frames.shape[1]), np.float32)
+    mask = np.zeros((len(spans), length), np.float32)
     for i, (start, end) in enumerate(spans):
         x[i, : end - start] = frames[start:end]
         mask[i, : end - start] = 1
@@ -77,15 +79,15 @@ class Sampler:
         self.speech = (clips.kind != "non_speech").to_numpy(np.float32)
         self.cumulative = np.cumsum(probabilities(clips))
 
-    def span(self, run, start, end):
+    def span(self, length, run, start, end):
         first = start if self.rng.random() < 0.5 else run
-        length = WINDOW if self.rng.random() < 0.5 else self.rng.integers(MIN_FRAMES, WINDOW)
         last = self.rng.integers(min(end, max(start + SHORTEST, first + MIN_FRAMES)), end + 1)
         return max(first, last - length), last
 
     def batch(self, n):
         i = np.minimum(np.searchsorted(self.cumulative, self.rng.random(n)), len(self.clips) - 1)
-        x, mask = windows(self.frames, [self.span(*self.clips[k]) for k in i])
+        length = self.rng.choice(LENGTHS)
+        x, mask = windows(self.frames, [self.span(length, *self.clips[k]) for k in i], length)
         return x, mask, np.stack([self.anger[i], self.speech[i]], axis=1)
 
 

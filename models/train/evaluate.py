@@ -1,10 +1,13 @@
 """Figures of held-out scores. Means are over corpora; intervals are 95 %, by drawing speakers anew within each corpus."""
 
 import numpy as np
+import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
 PRIOR = 0.25  # share of angry windows that calibrated probabilities assume
+CALM = {"neutral", "calm", "boredom", "low_arousal"}
+OPENING_CLIPS, OPENING_S = 4, 8.0
 
 
 def recall_at(y, s, fpr):
@@ -55,11 +58,63 @@ def balance(table, prior):
     return np.where(table.anger == 1, prior, 1 - prior) / size
 
 
+def both_labels(table):
+    return table[table.groupby("corpus").anger.transform("nunique") == 2].reset_index(drop=True)
+
+
+def logistic(table, columns, prior):
+    fit = LogisticRegression(C=1e6).fit(table[columns].to_numpy(), table.anger, sample_weight=balance(table, prior) * len(table))
+    return fit.coef_[0], fit.intercept_[0]
+
+
 def platt(table, prior=PRIOR):
-    """p = 1 / (1 + exp(-(slope * logit + intercept))) over corpora that have both labels."""
-    table = table[table.groupby("corpus").anger.transform("nunique") == 2]
-    fit = LogisticRegression(C=1e6).fit(table[["logit"]].to_numpy(), table.anger, sample_weight=balance(table, prior) * len(table))
-    return {"slope": round(float(fit.coef_[0, 0]), 6), "intercept": round(float(fit.intercept_[0]), 6), "prior": prior}
+    """p = 1 / (1 + exp(-(slope * logit + intercept))), over corpora that have both labels."""
+    (slope,), intercept = logistic(both_labels(table), ["logit"], prior)
+    return {"slope": round(float(slope), 6), "intercept": round(float(intercept), 6)}
+
+
+def with_opening(table, seed):
+    """The clips of each caller but four calm ones, whose median logit becomes `opening`. Callers with fewer are left out."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for _, own in table.groupby(["speaker", "copy"]):
+        calm = own.index[own.emotion.isin(CALM)]
+        if len(calm) >= OPENING_CLIPS:
+            first = rng.choice(calm, OPENING_CLIPS, replace=False)
+            parts.append(own.drop(first).assign(opening=own.logit[first].median()))
+    return both_labels(pd.concat(parts, ignore_index=True))
+
+
+def less_opening(table, caller):
+    """What the caller's opening deviates from the reference is taken off, in part."""
+    return table.assign(logit=table.logit - caller["weight"] * (table.opening - caller["reference"]))
+
+
+def caller_calibration(table, prior=PRIOR):
+    """The share of the opening to subtract: what a logistic regression on logit and opening gives."""
+    (a, b), _ = logistic(table, ["logit", "opening"], prior)
+    reference = table.drop_duplicates(["speaker", "copy"]).opening.median()
+    return {"weight": round(float(np.clip(-b / a, 0, 1)), 4), "reference": round(float(reference), 4), "opening_s": OPENING_S}
+
+
+def calibrate(table, seed):
+    """Calibration as served (slope, intercept, the caller's opening), and what crossing 0.70 then means."""
+    table = with_opening(table, seed)
+    caller = caller_calibration(table)
+    served = less_opening(table, caller)
+    calibration = platt(served) | {"caller": caller, "prior": PRIOR}
+    return calibration, operating_point(served, calibration)
+
+
+def after_an_opening(table, seed):
+    """Scores with and without the caller's opening, each corpus calibrated on the others: AUC over all corpora at one threshold, and transfer."""
+    table = with_opening(table, seed)
+    parts = [less_opening(part, caller_calibration(table[table.corpus != name])) for name, part in table.groupby("corpus")]
+    out = {}
+    for name, t in (("without", table), ("with", pd.concat(parts, ignore_index=True))):
+        pooled = roc_auc_score(t.anger, t.logit, sample_weight=balance(t, PRIOR))
+        out[name] = {"auc_one_threshold": round(float(pooled), 4), "auc_mean_over_corpora": round(float(np.mean([g["auc"] for g in by_group(t, "corpus").values()])), 4)} | transfer(t)
+    return out
 
 
 def calibrated(logit, calibration):
@@ -74,7 +129,7 @@ def ece(p, y, w, bins=10):
 
 def transfer(table, fpr=0.05):
     """A threshold set for `fpr` on the other corpora: {corpus: realised false-positive rate and recall}. Calibration likewise."""
-    both = table[table.groupby("corpus").anger.transform("nunique") == 2]
+    both = both_labels(table)
     out, errors = {}, []
     for name, part in both.groupby("corpus"):
         rest = both[both.corpus != name]
@@ -89,7 +144,7 @@ def transfer(table, fpr=0.05):
 
 def operating_point(table, calibration, enter=0.70):
     """What crossing `enter` once means, mean over corpora."""
-    both = table[table.groupby("corpus").anger.transform("nunique") == 2]
+    both = both_labels(table)
     hit = calibrated(both.logit, calibration) >= enter
     rate = lambda y: float(np.mean([hit[p.index][p.anger == y].mean() for _, p in both.groupby("corpus")]))
     return {"enter": enter, "recall": round(rate(1), 4), "fpr": round(rate(0), 4)}

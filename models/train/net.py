@@ -19,7 +19,7 @@ HEADS = ["frustration", "speech"]
 WINDOW, HOP, MIN_FRAMES = 300, 50, 100
 STACK = 4  # frames seen together: the network runs at 40 ms
 FLOOR_DB = -60.0
-INPUTS = len(FEATURES) + 1  # f0 enters twice: relative to the window's mean, and absolute
+INPUTS = len(FEATURES)
 
 
 class Normalise(nn.Module):
@@ -40,7 +40,7 @@ class Normalise(nn.Module):
         voiced = (f0 > 0).to(frames.dtype) * m
         semitones = 17.312340 * torch.log(f0.clamp(min=20.0) * 0.01)
         centre = (semitones * voiced).sum(1, keepdim=True) / voiced.sum(1, keepdim=True).clamp(min=1)
-        return torch.cat([mel, voicing, (semitones - centre) * voiced, voiced_only, semitones * voiced], dim=-1)
+        return torch.cat([mel, voicing, (semitones - centre) * voiced, voiced_only], dim=-1)
 
     def forward(self, frames, mask):
         return (self.relative(frames, mask) - self.mean) * self.scale * mask.unsqueeze(-1)

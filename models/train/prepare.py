@@ -90,7 +90,7 @@ def plan(clips, noises, copies, seed):
         for row in noises.itertuples():
             kind = "non_speech" if row.kind in NON_SPEECH else "prompt" if row.kind == "ivr_prompt_speech" else None
             if kind and (row.test == (copy == NOISY)):
-                calls.append((f"{copy}-noise-{row.id}.wav", copy, kind, [row]))
+                calls.append((f"{copy}-noise-{row.id.replace('.', '_')}.wav", copy, kind, [row]))
         for i in range(12):
             calls.append((f"{copy}-tones-{i:03d}.wav", copy, "non_speech", []))
     return calls
