@@ -5,7 +5,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
-PRIOR = 0.25  # share of angry windows that calibrated probabilities assume
+PRIOR = 0.4  # share of angry windows that calibrated probabilities assume
 CALM = {"neutral", "calm", "boredom", "low_arousal"}
 OPENING_CLIPS, OPENING_S = 4, 8.0
 
