@@ -235,7 +235,12 @@ impl Decision {
         let window = self.config.model.as_ref().map_or(MediaSpan::ZERO, window_span);
         let rising = matches!(self.escalation.state(), State::Rising { .. }) || decided;
         if rising {
-            let from = MediaTime(at.0.saturating_sub(window.0));
+            // The window may reach back over the agent's turn; what is heard now began with the caller's.
+            let turn = match self.open {
+                Some((Speaker::Caller, from, _)) => from,
+                Some((Speaker::Agent, ..)) | None => MediaTime::ZERO,
+            };
+            let from = MediaTime(at.0.saturating_sub(window.0)).max(turn);
             let rise = self.rising.get_or_insert(Rising { from, peak: probability });
             rise.peak = rise.peak.max(probability);
         }

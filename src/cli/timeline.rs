@@ -13,8 +13,8 @@ use warmline::{
     units::{MediaSpan, MediaTime},
 };
 
-/// Width of the words that say what was heard.
-const HEARD_WIDTH: usize = 46;
+/// Columns of a line; what is longer goes on below.
+const WIDTH: usize = 108;
 /// Scores of a turn that are drawn, the latest.
 const SPARK_WIDTH: usize = 12;
 const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -124,8 +124,8 @@ impl Timeline {
         self.rows.sort_by(|a, b| a.at.total_cmp(&b.at));
         writeln!(out, "{}  {}", self.paint(BOLD, &self.title), self.paint(DIM, &self.head))?;
         let columns = format!(
-            "{:>7}  {:6}  {:HEARD_WIDTH$}  {:SPARK_WIDTH$}  score  state",
-            "time", "who", "heard", ""
+            "{:>7}  {:6}  {:>6}  {:SPARK_WIDTH$}  {:5}  {:12}  heard",
+            "time", "who", "spoke", "score", "", "state"
         );
         writeln!(out, "{}", self.paint(DIM, &columns))?;
         for row in &self.rows {
@@ -133,6 +133,7 @@ impl Timeline {
         }
         writeln!(out, "{:>7}  {}", "", self.paint(BOLD, &self.end))?;
         if let Some(packet) = &self.packet {
+            writeln!(out)?;
             self.write_packet(packet, out)?;
         }
         writeln!(out)
@@ -140,30 +141,22 @@ impl Timeline {
 
     fn caller_turn(&mut self, from_s: f64, to_s: f64, heard: &str) {
         let of_turn: Vec<_> = self.scores.drain(..).collect();
+        let mut text = format!("{}  {:>6}", self.paint(CYAN, "caller"), spoke(from_s, to_s));
+        let highest = of_turn.iter().map(|(_, p, _)| *p).max_by(f64::total_cmp);
+        let state = of_turn.last().map_or("", |(_, _, state)| *state);
         let spark: String = of_turn.iter().rev().take(SPARK_WIDTH).rev().map(|(_, p, _)| spark(*p)).collect();
-        let spoke = spoke(from_s, to_s);
-        let mut text = self.paint(CYAN, "caller");
-        let heard = if heard.is_empty() { spoke } else { format!("{spoke}  {heard}") };
-        let _ = write!(text, "  {heard:HEARD_WIDTH$}");
-        if let Some((_, probability, state)) = of_turn
-            .iter()
-            .max_by(|a, b| a.1.total_cmp(&b.1))
-            .zip(of_turn.last())
-            .map(|(m, l)| (l.0, m.1, l.2))
-        {
-            let colour = colour(state);
-            let _ = write!(
-                text,
-                "  {}  {probability:5.2}  {}",
-                self.paint(colour, &format!("{spark:SPARK_WIDTH$}")),
-                self.paint(colour, state)
-            );
-        }
+        let score = highest.map_or(String::new(), |p| format!("{p:.2}"));
+        let colour = colour(state);
+        let bar = self.paint(colour, &format!("{spark:SPARK_WIDTH$}"));
+        let state = self.paint(colour, &format!("{state:12}"));
+        let _ = write!(text, "  {bar}  {score:5}  {state}  {heard}");
         self.row(from_s, text);
     }
 
     fn note(&mut self, at: f64, colour: &str, sign: &str, words: &str) {
-        let text = self.paint(colour, &format!("{sign} {words}"));
+        let lines = wrap(words, WIDTH - 11);
+        let lines: Vec<String> = lines.iter().map(|line| self.paint(colour, line)).collect();
+        let text = format!("{} {}", self.paint(colour, sign), lines.join(&format!("\n{:11}", "")));
         self.row(at, text);
     }
 
@@ -175,10 +168,9 @@ impl Timeline {
         let full = &packet.full;
         let mut line =
             |name: &str, words: &str| writeln!(out, "  {}  {words}", self.paint(DIM, &format!("{name:>12}")));
-        line("", "")?;
-        line("context", &self.paint(BOLD, &packet.schema))?;
+        line("packet", &packet.schema)?;
         line("ref", &packet.reference.uui)?;
-        line("why", &self.paint(BOLD, &full.trigger.words))?;
+        line("why", &full.trigger.words)?;
         let since = full.trigger.since_s.map_or(String::new(), |s| format!(", rising since {}", clock(s)));
         line("when", &format!("{}{since}", clock(full.trigger.at_s)))?;
         for moment in &full.evidence {
@@ -190,7 +182,14 @@ impl Timeline {
         let trend: String =
             full.trend.scores.iter().rev().take(60).rev().map(|p| p.map_or(' ', spark)).collect();
         let peak = full.trend.peak.map_or(String::new(), |p| format!("  peak {p:.2}"));
-        line("trend", &format!("{}{peak}", self.paint(colour("rising"), trend.trim_start())))?;
+        writeln!(
+            out,
+            "  {}  {}{peak}",
+            self.paint(DIM, "       trend"),
+            self.paint(YELLOW, trend.trim_start())
+        )?;
+        let mut line =
+            |name: &str, words: &str| writeln!(out, "  {}  {words}", self.paint(DIM, &format!("{name:>12}")));
         let turns = &full.conversation.turns;
         let speech = full.conversation.caller_speech_s;
         line("conversation", &format!("{} turns, {speech:.1} s of caller speech", turns.len()))?;
@@ -202,6 +201,23 @@ impl Timeline {
     fn paint(&self, code: &str, text: &str) -> String {
         if self.style { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// `words` in lines of at most `width` characters, broken at spaces.
+fn wrap(words: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in words.split(' ') {
+        if let Some(line) = lines.last_mut() {
+            let len = line.chars().count();
+            if len == 0 || len + 1 + word.chars().count() <= width {
+                line.push_str(if len == 0 { "" } else { " " });
+                line.push_str(word);
+            } else {
+                lines.push(word.to_owned());
+            }
+        }
+    }
+    lines
 }
 
 fn who(track: Speaker) -> &'static str {
