@@ -180,7 +180,7 @@ def figures(a, scores):
         heard = table[(table["copy"] == NOISY) & table.kind.isin(["clip", "non_speech"])]
         if heard.kind.nunique() == 2:
             y, s = (heard.kind == "clip").astype(int).to_numpy(), heard.speech_logit.to_numpy()
-            out[protocol]["speech_head"] = {"auc": round(float(evaluate.roc_auc_score(y, s)), 4), "recall_at_fpr_5": round(float(evaluate.recall_at(y, s, 0.05)), 4), "non_speech_pieces": int(heard[heard.kind == "non_speech"].clip.nunique())}
+            out[protocol]["speech_head"] = {"auc": round(float(evaluate.roc_auc_score(y, s)), 4), "recall_at_fpr_5": round(float(evaluate.recall_at(y, s, 0.05)), 4), "non_speech_pieces": int(heard[heard.kind == "non_speech"]["clip"].nunique())}
     return out
 
 
