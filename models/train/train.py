@@ -180,7 +180,7 @@ def figures(a, scores):
         heard = table[(table["copy"] == NOISY) & table.kind.isin(["clip", "non_speech"])]
         if heard.kind.nunique() == 2:
             y, s = (heard.kind == "clip").astype(int).to_numpy(), heard.speech_logit.to_numpy()
-            out[protocol]["speech_head"] = {"auc": round(float(evaluate.roc_auc_score(y, s)), 4), "recall_at_fpr_5": round(float(evaluate.recall_at(y, s, 0.05)), 4), "non_speech_pieces": int((y == 0).sum())}
+            out[protocol]["speech_head"] = {"auc": round(float(evaluate.roc_auc_score(y, s)), 4), "recall_at_fpr_5": round(float(evaluate.recall_at(y, s, 0.05)), 4), "non_speech_pieces": int(heard[heard.kind == "non_speech"]["clip"].nunique())}
     return out
 
 
@@ -274,7 +274,7 @@ def write_card(a, path, clips, metrics, calibration, operating, facts, model):
 
 def shown_arguments(a):
     """The arguments without this machine's paths."""
-    out = ["--corpora", "CORPORA", "--warmline", "warmline", "--seed", str(a.seed), "--steps", str(a.steps), "--copies", str(a.copies), "--width", str(a.width), "--speaker-folds", str(a.speaker_folds)]
+    out = ["--corpora", "CORPORA", "--warmline", "warmline", "--seed", str(a.seed), "--steps", str(a.steps), "--copies", str(a.copies), "--width", str(a.width), "--speaker-folds", str(a.speaker_folds), "--bootstrap", str(a.bootstrap)]
     return out + (["--corpus", *a.corpus] if a.corpus else []) + (["--smoke"] if a.smoke else [])
 
 
