@@ -223,6 +223,10 @@ fn features_as_csv_and_as_npy_are_the_same_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
     let csv = says(&["features", "calm.wav"]);
+    let dotted = folder.path().join("call_0.25.wav");
+    fs::copy(fixtures().join("calm.wav"), &dotted).unwrap();
+    says(&["features", dotted.to_str().unwrap(), "--out", out]);
+    assert_eq!(fs::read_to_string(folder.path().join("call_0.25.csv")).unwrap(), csv);
     says(&["features", "calm.wav", "--npy", "--out", out]);
     let columns: Value =
         serde_json::from_slice(&fs::read(folder.path().join("columns.json")).unwrap()).unwrap();

@@ -111,8 +111,9 @@ fn describe(path: &Path, arguments: &Arguments, output: &mut dyn Write) -> anyho
     let Some(folder) = &arguments.out else {
         return csv(recording, channel, output);
     };
-    let stem = path.file_stem().context("has no name")?;
-    let target = folder.join(stem).with_extension(if arguments.npy { "npy" } else { "csv" });
+    let mut name = path.file_stem().context("has no name")?.to_owned();
+    name.push(if arguments.npy { ".npy" } else { ".csv" });
+    let target = folder.join(name);
     let mut file = BufWriter::new(
         File::create(&target).with_context(|| format!("{}: cannot be written", target.display()))?,
     );

@@ -9,7 +9,7 @@ use std::{
 use warmline::{
     call::{CallConfig, Event, What},
     ingest::recording::Recording,
-    packet::{ContextPacket, Speaker},
+    packet::{ContextPacket, Provenance, Speaker},
     units::{MediaSpan, MediaTime},
 };
 
@@ -166,36 +166,36 @@ impl Timeline {
 
     fn write_packet(&self, packet: &ContextPacket, out: &mut dyn Write) -> io::Result<()> {
         let full = &packet.full;
-        let mut line =
-            |name: &str, words: &str| writeln!(out, "  {}  {words}", self.paint(DIM, &format!("{name:>12}")));
-        line("packet", &packet.schema)?;
-        line("ref", &packet.reference.uui)?;
-        line("why", &full.trigger.words)?;
         let since = full.trigger.since_s.map_or(String::new(), |s| format!(", rising since {}", clock(s)));
-        line("when", &format!("{}{since}", clock(full.trigger.at_s)))?;
-        for moment in &full.evidence {
-            let changes = moment.changes.iter().map(|c| c.words.as_str()).collect::<Vec<_>>().join(", ");
-            let changes = if changes.is_empty() { "no single change stands out".to_owned() } else { changes };
-            let span = format!("{}-{}", clock(moment.from_s), clock(moment.to_s));
-            line("evidence", &format!("{span}  {:.2}  {changes}", moment.probability.get()))?;
-        }
+        let peak = full.trend.peak.map_or(String::new(), |p| format!("  peak {p:.2}"));
         let trend: String =
             full.trend.scores.iter().rev().take(60).rev().map(|p| p.map_or(' ', spark)).collect();
-        let peak = full.trend.peak.map_or(String::new(), |p| format!("  peak {p:.2}"));
-        writeln!(
-            out,
-            "  {}  {}{peak}",
-            self.paint(DIM, "       trend"),
-            self.paint(YELLOW, trend.trim_start())
-        )?;
-        let mut line =
-            |name: &str, words: &str| writeln!(out, "  {}  {words}", self.paint(DIM, &format!("{name:>12}")));
-        let turns = &full.conversation.turns;
+        let turns = full.conversation.turns.len();
         let speech = full.conversation.caller_speech_s;
-        line("conversation", &format!("{} turns, {speech:.1} s of caller speech", turns.len()))?;
-        let policy = &full.provenance.policy;
-        let model = full.provenance.model.as_ref().map_or("none", |m| m.name.as_str());
-        line("provenance", &format!("{} · policy {} · model {model}", full.provenance.software, policy.name))
+        let Provenance { software, policy, model, .. } = &full.provenance;
+        let model = model.as_ref().map_or("none", |m| m.name.as_str());
+
+        let mut lines = vec![
+            ("packet", packet.schema.clone()),
+            ("ref", packet.reference.uui.clone()),
+            ("why", full.trigger.words.clone()),
+            ("when", format!("{}{since}", clock(full.trigger.at_s))),
+        ];
+        lines.extend(full.evidence.iter().map(|moment| {
+            let changes = moment.changes.iter().map(|c| c.words.as_str()).collect::<Vec<_>>().join(", ");
+            let changes = if changes.is_empty() { "no single change stands out" } else { &changes };
+            let (from, to) = (clock(moment.from_s), clock(moment.to_s));
+            ("evidence", format!("{from}-{to}, {:.2}: {changes}", moment.probability.get()))
+        }));
+        lines.push(("conversation", format!("{turns} turns, {speech:.1} s of caller speech")));
+        lines.push(("provenance", format!("{software} · policy {} · model {model}", policy.name)));
+
+        let label = |name: &str| self.paint(DIM, &format!("{name:>14}"));
+        for (name, words) in lines {
+            let words = wrap(&words, WIDTH - 16).join(&format!("\n{:16}", ""));
+            writeln!(out, "{}  {words}", label(name))?;
+        }
+        writeln!(out, "{}  {}{peak}", label("trend"), self.paint(YELLOW, trend.trim_start()))
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
