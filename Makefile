@@ -11,9 +11,11 @@ export ORT_DYLIB_PATH ?= $(CURDIR)/.warmline/lib/libonnxruntime.so
 WARMLINE  := target/release/warmline
 DEMO_CALL := fixtures/calls/escalating.wav
 VENV      := .venv
+COMPARE   := $(VENV)/bin/python tests/reference
+COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench speed reference fixtures check-fixtures clean
+.PHONY: help setup build demo test lint bench speed reference reference-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,18 +64,23 @@ speed: setup ## replay ten minutes and an hour on one core: times real time, and
 		$(PYTHON) scripts/measure.py $(WARMLINE) replay --json --jobs 1 --timing $$call; \
 	done
 
-reference: setup $(VENV)/reference.stamp ## compare the descriptors with Praat and openSMILE on CORPORA
+reference: reference-program ## compare the descriptors with Praat and openSMILE on CORPORA, and write FIGURES.md
 	@test -f "$(CORPORA)/manifest.csv" || { echo "reference: no manifest.csv in $(CORPORA); say where it is: make reference CORPORA=DIR" >&2; exit 2; }
-	$(CARGO) build --release --locked
 	@for part in pitch egemaps speech; do \
 		echo "reference: $$part.py"; \
-		$(VENV)/bin/python tests/reference/$$part.py --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono" \
-			>$(VENV)/$$part.md || echo "reference: $$part.py found a disagreement" | tee -a $(VENV)/disagreed; \
+		$(COMPARE)/$$part.py $(COMPARE_WITH) >$(VENV)/$$part.md || echo "reference: $$part.py found a disagreement" | tee -a $(VENV)/disagreed; \
 	done
-	@{ echo "# Descriptors against reference programs"; echo; echo "Written by \`make reference\`."; echo; \
-		cat $(VENV)/pitch.md; echo; cat $(VENV)/egemaps.md; echo; cat $(VENV)/speech.md; } >tests/reference/FIGURES.md
+	@{ echo "# Descriptors against reference programs"; echo; echo "Written by \`make reference\`."; echo; echo "## Pitch and voice"; echo; \
+		cat $(VENV)/pitch.md; echo; echo "## Spectrum and loudness"; echo; cat $(VENV)/egemaps.md; echo; echo "## Speech"; echo; cat $(VENV)/speech.md; } >tests/reference/FIGURES.md
 	@echo "reference: tests/reference/FIGURES.md is written"
 	@if [ -e $(VENV)/disagreed ]; then rm $(VENV)/disagreed; exit 1; fi
+
+reference-check: reference-program ## the same on sixty clips, writing nothing; skipped where there are no CORPORA
+	$(COMPARE)/pitch.py --clips 60 $(COMPARE_WITH)
+	$(COMPARE)/egemaps.py --clips 60 $(COMPARE_WITH)
+
+reference-program: setup $(VENV)/reference.stamp
+	$(CARGO) build --release --locked
 
 fixtures: $(VENV)/fixtures.stamp ## make fixtures/calls again (needs Debian's espeak-ng)
 	$(VENV)/bin/python fixtures/make_fixtures.py

@@ -2,11 +2,13 @@
 """Whole calls of callers, languages and rooms the model has never heard: what the program decides, as the program decides it.
 
     calls.py --corpora DIR --make-calls make_calls.py --warmline warmline [--work DIR] [--calls N] [--seed S] [--enter P ...]
+    calls.py --suite DIR [--model CARD.json] [--warmline warmline] [--enter P ...]
 
 For each group of corpora, the net that `train.py` trained without it becomes a model whose calibration comes from the other groups;
 make_calls.py makes calls out of the group's clips, and `warmline replay` plays them under the built-in policy with each
 `enter`. Detected: a transfer within 10 s of caller speech after the first angry utterance began. A false alarm: a transfer in a calm
-call, or before that. Prints a Markdown table. `--work` is the folder that train.py worked in.
+call, or before that. Prints a Markdown table. `--work` is the folder that train.py worked in. With `--suite`, the calls of one folder
+(suite.csv and the WAV files it names) under one model, the shipped one if none is named, which has heard every corpus.
 """
 import argparse
 import csv
@@ -14,6 +16,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -56,7 +59,7 @@ def suite_of(a, k):
 
 def replay(a, folder, card, enter):
     """{file: what happened in the call} under the built-in policy with this `enter`."""
-    policy = folder / f"policy-{enter}.toml"
+    policy = Path(tempfile.gettempdir()) / f"warmline-enter-{enter}.toml"
     policy.write_text(f'version = "enter-{enter}"\n[frustration]\nenter = {enter}\nexit = {max(0.0, enter - HYSTERESIS):.3f}\n')
     done = subprocess.run([a.warmline, "replay", "--json", "--model", card, "--policy", policy, folder], check=True, capture_output=True, text=True)
     calls = {}
@@ -95,8 +98,10 @@ def judge(rows, calls):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--corpora", type=Path, required=True)
-    p.add_argument("--make-calls", type=Path, required=True)
+    p.add_argument("--corpora", type=Path)
+    p.add_argument("--make-calls", type=Path)
+    p.add_argument("--suite", type=Path, help="judge these calls alone")
+    p.add_argument("--model", type=Path, default=Path(__file__).parent.parent / "watch.json", help="with --suite: the card of the model")
     p.add_argument("--warmline", default="warmline")
     p.add_argument("--work", type=Path, default=Path(".warmline/train"))
     p.add_argument("--calls", type=int, default=60, help="calls a group")
@@ -104,9 +109,11 @@ def main():
     p.add_argument("--seed", type=int, default=7)
     p.add_argument("--enter", type=float, nargs="*", default=[0.6, 0.65, 0.7, 0.75, 0.8, 0.85])
     a = p.parse_args()
-    folds = [(suite_of(a, k), model_of(a, k)) for k in range(len(GROUPS))]
+    if not a.suite and not (a.corpora and a.make_calls):
+        p.error("say either --suite, or --corpora and --make-calls")
+    folds = [(a.suite, a.model)] if a.suite else [(suite_of(a, k), model_of(a, k)) for k in range(len(GROUPS))]
     rows = [list(csv.DictReader(open(folder / "suite.csv"))) for folder, _ in folds]
-    print(f"{sum(map(len, rows))} calls of unseen corpora, seed {a.seed}\n")
+    print(f"{sum(map(len, rows))} calls" + (f" of unseen corpora, seed {a.seed}\n" if not a.suite else "\n"))
     print("| enter | detected within 10 s of caller speech | false alarms per hour of caller speech | median delay, s | false alarms by scenario |")
     print("|---|---|---|---|---|")
     for enter in a.enter:

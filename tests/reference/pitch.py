@@ -18,6 +18,7 @@ import clips
 HOP_S = 0.010
 FRAME_S = 0.025
 F0_MIN, F0_MAX = 60.0, 500.0
+F0_TOLERANCE, F0_NEAR, VOICING_AGREES = 0.03, 0.95, 0.90
 # Praat places its frames symmetrically in a sound, ours begin at its first sample. Without these samples, and with a
 # whole number of hops after them, Praat's i-th frame is centred where our (i + 2)-th is.
 LEAD = 60
@@ -36,6 +37,20 @@ def main():
         raw = raw / max(np.abs(raw).max(), 1e-9) * 0.5
         rows.append((clip.corpus, *(compare(options.features_command, raw, sound) for sound in (raw, phone))))
     report(rows, options)
+    return missed(rows)
+
+
+def missed(rows):
+    """What falls short of the shares that Warmline holds itself to, in a sentence; nothing if all is well."""
+    short = []
+    for channel, of in (("as recorded", [raw for _, raw, _ in rows]), ("telephone", [phone for _, _, phone in rows])):
+        f0, praat = joined(of, "f0", "praat")
+        voiced = (f0 > 0) & (praat > 0)
+        near = np.mean(np.abs(f0[voiced] / praat[voiced] - 1) <= F0_TOLERANCE)
+        agree = np.mean((f0 > 0) == (praat > 0))
+        short += [f"{channel}: f0 near on {near:.1%}"] if near < F0_NEAR else []
+        short += [f"{channel}: voicing agrees on {agree:.1%}"] if agree < VOICING_AGREES else []
+    return f"fewer frames agree than should: {', '.join(short)}" if short else 0
 
 
 def telephone(rng, sound):
