@@ -270,10 +270,8 @@ pub fn rounded(value: f64, decimals: i32) -> f64 {
 }
 
 fn brief(reference: &Reference, full: &Full) -> BTreeMap<String, String> {
-    let changes = full
-        .evidence
-        .first()
-        .map(|m| m.changes.iter().map(|c| c.words.as_str()).collect::<Vec<_>>().join(", "));
+    let deciding = full.evidence.iter().find(|m| m.to_s >= full.trigger.at_s).or(full.evidence.first());
+    let changes = deciding.map(|m| m.changes.iter().map(|c| c.words.as_str()).collect::<Vec<_>>().join(", "));
     let pairs = [
         ("transfer_id", Some(reference.transfer.clone())),
         ("call_id", Some(full.call.id.clone())),

@@ -81,6 +81,28 @@ fn sustained_frustration_becomes_one_transfer_with_its_packet() {
 }
 
 #[test]
+fn the_reason_is_the_rise_that_decided_and_not_a_stronger_one_that_passed() {
+    let mut outburst_then_sustained = |requests: &[ScoreRequest]| {
+        requests
+            .iter()
+            .map(|r| match r.at.seconds() {
+                36.5..37.5 => scores(0.95),
+                46.0.. => scores(0.8),
+                _ => scores(0.1),
+            })
+            .collect()
+    };
+    let lines = lines(&fixture("escalating.wav"), &options(), config(""), 1, &mut outburst_then_sustained);
+    let transfers = of_type(&lines, "transfer");
+    assert_eq!(transfers.len(), 1);
+    let full = &transfers[0]["packet"]["full"];
+    assert_eq!(full["evidence"].as_array().unwrap().len(), 2, "both are evidence, the stronger first");
+    assert_eq!(full["evidence"][0]["probability"], 0.95);
+    let words = full["trigger"]["words"].as_str().unwrap();
+    assert!(words.starts_with("sounds frustrated (0.80, heard 0:4"), "{words}");
+}
+
+#[test]
 fn a_caller_who_scores_low_is_not_transferred() {
     let lines = lines(&fixture("calm.wav"), &options(), config(""), 1, &mut rising_at(f64::INFINITY));
     assert!(of_type(&lines, "transfer").is_empty());

@@ -1,6 +1,7 @@
 //! The deciding half: goes through the call in the order of media time, and tells and acts.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
@@ -178,11 +179,11 @@ impl Decision {
             };
             self.tell(at, score, outputs);
         }
-        self.follow_rise(at, probability, verdict.is_some());
+        let deciding = self.follow_rise(at, probability, verdict.is_some());
         let words = format!("score {:.2}", probability.get());
         self.changed(at, before, &words, outputs);
         if let Some(verdict) = verdict {
-            self.transfer(verdict, outputs);
+            self.transfer(verdict, deciding.as_ref(), outputs);
         }
     }
 
@@ -230,8 +231,8 @@ impl Decision {
         self.recent.push_back((at, summary));
     }
 
-    /// Turns a rise into a moment of evidence when it is over, or when it decides.
-    fn follow_rise(&mut self, at: MediaTime, probability: Probability, decided: bool) {
+    /// Turns a rise into a moment of evidence when it is over, or when it decides; answers with that moment.
+    fn follow_rise(&mut self, at: MediaTime, probability: Probability, decided: bool) -> Option<Moment> {
         let window = self.config.model.as_ref().map_or(MediaSpan::ZERO, window_span);
         let rising = matches!(self.escalation.state(), State::Rising { .. }) || decided;
         if rising {
@@ -244,16 +245,17 @@ impl Decision {
             let rise = self.rising.get_or_insert(Rising { from, peak: probability });
             rise.peak = rise.peak.max(probability);
         }
-        if (!rising || decided)
-            && let Some(rise) = self.rising.take()
-        {
-            let changes = self.changes_since(rise.from);
-            let moment =
-                Moment { from_s: seconds(rise.from), to_s: seconds(at), probability: rise.peak, changes };
-            self.moments.push(moment);
-            self.moments.sort_by(|a, b| b.probability.get().total_cmp(&a.probability.get()));
-            self.moments.truncate(MOMENTS_MAX);
+        if rising && !decided {
+            return None;
         }
+        let rise = self.rising.take()?;
+        let changes = self.changes_since(rise.from);
+        let moment =
+            Moment { from_s: seconds(rise.from), to_s: seconds(at), probability: rise.peak, changes };
+        self.moments.push(moment.clone());
+        self.moments.sort_by_key(|moment| Reverse(moment.probability));
+        self.moments.truncate(MOMENTS_MAX);
+        Some(moment)
     }
 
     fn changes_since(&self, from: MediaTime) -> Vec<Change> {
@@ -365,7 +367,7 @@ impl Decision {
     ) {
         let before = self.escalation.state();
         if let Some(verdict) = self.escalation.observe(at, observation) {
-            self.transfer(verdict, outputs);
+            self.transfer(verdict, None, outputs);
         }
         self.changed(at, before, why, outputs);
         if !matches!(self.escalation.state(), State::Rising { .. }) {
@@ -382,8 +384,7 @@ impl Decision {
         }
     }
 
-    fn transfer(&mut self, verdict: Verdict, outputs: &mut VecDeque<Output>) {
-        let moment = self.moments.first();
+    fn transfer(&mut self, verdict: Verdict, moment: Option<&Moment>, outputs: &mut VecDeque<Output>) {
         let probability = self.last.map_or(0.0, Probability::get);
         let heard = moment.map_or_else(String::new, |m| {
             let span = format!(", heard {}-{}", clock(m.from_s), clock(m.to_s));

@@ -83,7 +83,7 @@ pub(super) fn run<W, R: Send>(
                     }
                 };
                 while let Some((n, path)) = take(&desk, files) {
-                    let mut output = Output { n, desk: &desk, buffer: Vec::new() };
+                    let mut output = Output { n, desk: &desk, bar: &bar, buffer: Vec::new() };
                     let result = work(&mut own, path, &mut output);
                     output.close();
                     lock(&results).insert(n, result);
@@ -119,6 +119,7 @@ const BUFFER_LEN: usize = 64 * 1024;
 struct Output<'a> {
     n: usize,
     desk: &'a Mutex<Desk>,
+    bar: &'a ProgressBar,
     buffer: Vec<u8>,
 }
 
@@ -130,7 +131,7 @@ impl Output<'_> {
             let n = desk.next_out;
             desk.waiting.remove(&n)
         } {
-            out(&bytes);
+            out(self.bar, &bytes);
             desk.next_out += 1;
         }
     }
@@ -140,7 +141,7 @@ impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BUFFER_LEN && lock(self.desk).next_out == self.n {
-            out(&self.buffer);
+            out(self.bar, &self.buffer);
             self.buffer.clear();
         }
         Ok(bytes.len())
@@ -151,9 +152,11 @@ impl Write for Output<'_> {
     }
 }
 
-/// A reader who has gone away, as `head` does, ends the output and nothing else.
-fn out(bytes: &[u8]) {
-    let _ = io::stdout().lock().write_all(bytes);
+/// Writes where the progress bar is not. A reader who has gone away, as `head` does, ends the output and nothing else.
+fn out(bar: &ProgressBar, bytes: &[u8]) {
+    bar.suspend(|| {
+        let _ = io::stdout().lock().write_all(bytes);
+    });
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
