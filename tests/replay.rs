@@ -30,6 +30,15 @@ fn says(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// A two-channel call of 32-bit float samples, interleaved.
+fn write_float(path: &Path, samples: impl Iterator<Item = f32>) {
+    let sample_format = hound::SampleFormat::Float;
+    let spec = hound::WavSpec { channels: 2, sample_rate: 8_000, bits_per_sample: 32, sample_format };
+    let mut writer = hound::WavWriter::create(path, spec).unwrap();
+    samples.for_each(|sample| writer.write_sample(sample).unwrap());
+    writer.finalize().unwrap();
+}
+
 fn complains(arguments: &[&str], code: i32) -> String {
     let output = warmline(arguments);
     let words = String::from_utf8(output.stderr).unwrap();
@@ -154,15 +163,7 @@ fn odd_recordings_each_behave() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, samples: &[f32]| {
         let path = folder.path().join(name);
-        let spec = hound::WavSpec {
-            channels: 2,
-            sample_rate: 8_000,
-            bits_per_sample: 32,
-            sample_format: hound::SampleFormat::Float,
-        };
-        let mut writer = hound::WavWriter::create(&path, spec).unwrap();
-        samples.iter().for_each(|s| (0..2).for_each(|_| writer.write_sample(*s).unwrap()));
-        writer.finalize().unwrap();
+        write_float(&path, samples.iter().flat_map(|s| [*s, *s]));
         path.to_str().unwrap().to_owned()
     };
     let speech: Vec<f32> = {
@@ -192,15 +193,7 @@ fn a_gain_of_twenty_decibels_changes_no_score() {
     let samples: Vec<f32> = reader.samples::<i16>().map(|s| f32::from(s.unwrap()) / 32768.0).collect();
     let probabilities = |gain: f32| {
         let path = folder.path().join("call.wav");
-        let spec = hound::WavSpec {
-            channels: 2,
-            sample_rate: 8_000,
-            bits_per_sample: 32,
-            sample_format: hound::SampleFormat::Float,
-        };
-        let mut writer = hound::WavWriter::create(&path, spec).unwrap();
-        samples.iter().for_each(|s| writer.write_sample(s * gain).unwrap());
-        writer.finalize().unwrap();
+        write_float(&path, samples.iter().map(|s| s * gain));
         let lines = says(&["replay", "--json", path.to_str().unwrap()]);
         let events = lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
         events
