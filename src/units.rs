@@ -182,6 +182,11 @@ impl<T> fmt::Display for Pii<T> {
     }
 }
 
+/// Bytes as hexadecimal, two lower-case digits each.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 #[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
 mod tests {

@@ -160,7 +160,8 @@ impl Decision {
         }
         let Some((probability, raw)) = probability else {
             let heard = self.speech > MediaSpan::ZERO;
-            self.observe(at, Observation::Unscored { heard }, self.unscored_why(heard), outputs);
+            let why = if heard { "too little speech of late" } else { "no speech" };
+            self.observe(at, Observation::Unscored { heard }, why, outputs);
             return;
         };
         self.last = Some(probability);
@@ -208,10 +209,6 @@ impl Decision {
             self.tell(at, What::ScoreFailed { stage, why: error.to_string() }, outputs);
             None
         })
-    }
-
-    fn unscored_why(&self, heard: bool) -> &'static str {
-        if heard { "too little speech of late" } else { "no speech" }
     }
 
     /// Keeps the latest summaries; what is older and was calm becomes part of the caller's baseline.

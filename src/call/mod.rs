@@ -304,10 +304,7 @@ impl Call {
     }
 
     fn answer(&mut self, at: MediaTime, answer: Result<Scores, ScoreError>) {
-        let items = self.ready.iter_mut().chain(self.caller.items.iter_mut());
-        for (_, item) in items.filter(|(t, item)| *t == at && item.is_awaited()) {
-            item.answer(answer);
-        }
+        self.under_way().filter(|(t, _)| *t == at).for_each(|(_, item)| item.answer(answer));
     }
 
     /// Moves items of both tracks into one order, as far as neither can still bring an earlier one. Of the same moment the
@@ -334,6 +331,11 @@ impl Call {
         self.ready.iter().chain(self.caller.items.iter()).filter_map(|(_, item)| item.asked())
     }
 
+    /// The items whose score is on its way, oldest first.
+    fn under_way(&mut self) -> impl Iterator<Item = &mut (MediaTime, Item)> {
+        self.ready.iter_mut().chain(self.caller.items.iter_mut()).filter(|(_, item)| item.is_awaited())
+    }
+
     fn watch_for_stalls(&mut self, now: CallTime) {
         let progress =
             self.agent.as_ref().filter(|_| !self.ended).map(|agent| agent.time().min(self.caller.time()));
@@ -345,17 +347,12 @@ impl Call {
             (_, Some(progress)) => Some((progress, now)),
         };
         let too_many = self.awaited().count().saturating_sub(SCORES_UNDER_WAY_MAX);
-        let items = self.ready.iter_mut().chain(self.caller.items.iter_mut());
-        items
-            .filter(|(_, item)| item.is_awaited())
-            .take(too_many)
-            .for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
+        self.under_way().take(too_many).for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
     }
 
     fn time_out(&mut self, now: CallTime) {
         let late = |asked: CallTime| asked.after_micros(SCORE_DEADLINE_US) <= now;
-        let items = self.ready.iter_mut().chain(self.caller.items.iter_mut());
-        items
+        self.under_way()
             .filter(|(_, item)| item.asked().is_some_and(late))
             .for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
         if let Some(agent) = &mut self.agent

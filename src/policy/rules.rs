@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use super::Notice;
-use crate::units::{MediaSpan, Probability};
+use crate::units::{MediaSpan, Probability, hex};
 
 /// The policy that holds where no file is named.
 const DEFAULT: &str = include_str!("default.toml");
@@ -364,10 +364,6 @@ fn edits(a: &str, b: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl Analyser {
             h1_h2_db: quality.h1_h2_db,
             h4_h2k_db: quality.h4_h2k_db,
         });
-        let silence = Lld::silence(Default::default());
+        let silence;
         let lld = match self.waiting.get_mut(self.pitched) {
             Some(lld) => {
                 self.pitched += 1;
@@ -107,7 +107,10 @@ impl Analyser {
                 lld.voiced = voiced;
                 &*lld
             }
-            None => &silence,
+            None => {
+                silence = Lld::silence(Default::default());
+                &silence
+            }
         };
         let cues = SpeechCues {
             level_dbfs: lld.level_dbfs,

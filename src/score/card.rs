@@ -1,13 +1,11 @@
 //! The model card: what a model was trained on, what it expects, how good it is. A mismatch refuses to load.
 
-use std::fmt::Write as _;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Calibration, Stage, window::columns};
-use crate::prosody::FEATURE_SET;
+use crate::{prosody::FEATURE_SET, units::hex};
 
 /// The contract between a model and this program: inputs `frames` [lanes, window_frames, features] and `mask` [lanes,
 /// window_frames], output `logits` [lanes, heads], all float32; stateless; all normalisation inside the graph.
@@ -123,10 +121,7 @@ impl Card {
 
     /// Whether `onnx` is the file this card belongs to.
     pub fn check_file(&self, onnx: &[u8]) -> Result<(), CardError> {
-        let found = Sha256::digest(onnx).iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
+        let found = hex(&Sha256::digest(onnx));
         if found.eq_ignore_ascii_case(&self.sha256) {
             Ok(())
         } else {

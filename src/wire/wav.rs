@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::{Encoding, MAX_RATE, MIN_RATE};
-use crate::units::SampleRate;
+use crate::units::{SampleRate, hex};
 
 /// The furthest byte at which samples may begin: what stands before them is held in memory.
 pub const MAX_HEAD: u64 = 1 << 20;
@@ -339,10 +339,6 @@ impl fmt::Display for FourCc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The file's first bytes; every field outside them is [`WavError::Incomplete`]. Integers are little-endian.
