@@ -5,12 +5,14 @@
 //! speech and sends them whole, so a lost or late answer cannot poison the next, and any score can be made again from
 //! what `warmline features` writes.
 
+mod audio;
 mod calibration;
 mod card;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod window;
 
+pub use audio::{Hop, SpeechAudio};
 pub use calibration::{Calibration, CallerCalibration, CallerScores};
 pub use card::{CONTRACT, Card, CardError, Model};
 #[cfg(feature = "onnx")]
