@@ -22,7 +22,7 @@ use warmline::{
     ingest::recording::Recording,
     packet::{ContextPacket, Speaker},
     policy::{Notice, Outcome, Policy, Suspension},
-    score::{Model, ScoreError, Scores},
+    score::{Model, ScoreError, Scores, Stages},
     units::{CallTime, MediaTime},
 };
 
@@ -96,7 +96,7 @@ fn story() -> (Vec<String>, Vec<ContextPacket>) {
         sha256: "5c".repeat(32),
         ..Model::of_features(&["level_dbfs", "mel_20_db"])
     };
-    let config = CallConfig { policy: Policy::parse(POLICY).unwrap(), model: Some(model) };
+    let config = CallConfig { policy: Policy::parse(POLICY).unwrap(), stages: Some(Stages::one(model)) };
     let mut call = Call::new(id, start, Arc::new(config)).unwrap();
 
     let (mut lines, mut packets) = (Vec::new(), Vec::new());
@@ -105,7 +105,10 @@ fn story() -> (Vec<String>, Vec<ContextPacket>) {
         while let Some(output) = call.poll_output() {
             match output {
                 Output::Score(request) => {
-                    call.handle_input(CallTime::ZERO, Input::Scored(request.at, score(request.at)));
+                    call.handle_input(
+                        CallTime::ZERO,
+                        Input::Scored(request.stage, request.at, score(request.at)),
+                    );
                 }
                 Output::Act(Action::Transfer { packet, .. }) => packets.push(*packet),
                 Output::Tell(event) => lines.push(line(&event)),

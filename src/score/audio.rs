@@ -72,9 +72,8 @@ impl SpeechAudio {
         (self.next, self.len) = (0, 0);
     }
 
-    /// Forgets the frames that wait, too.
-    pub fn clear_all(&mut self) {
-        self.clear();
+    /// Forgets the frames that wait.
+    pub fn forget_waiting(&mut self) {
         self.waiting.clear();
     }
 
@@ -108,7 +107,7 @@ mod tests {
         while audio.settle(false).is_some() {}
         assert_eq!(audio.settle(true), None, "nothing waits");
         assert_eq!(audio.len(), 3 * FRAME_STEP);
-        audio.clear_all();
+        audio.clear();
         assert!(audio.is_empty() && audio.snapshot().is_empty());
     }
 }
