@@ -5,28 +5,29 @@ import json
 import numpy as np
 import pandas as pd
 
-from net import FEATURE_SET, FEATURES, MIN_FRAMES, WINDOW
 from prepare import NOISY
 
+WINDOW, MIN_FRAMES = 300, 100
 SHORTEST = 50  # clips with less than 0.5 s of speech are left out
 CORPUS_WEIGHT = {"baved": 0.3, "fsdd": 0.2}  # no angry clips there
 P_NON_SPEECH, P_PROMPT, P_ANGER = 0.06, 0.03, 0.35
 LENGTHS = [120, 160, 200, WINDOW]  # frames of a training batch: short ones cost less, and callers start with short windows
 
 
-def pack(index, features, out):
-    """Appends the speech frames of every call to `out/frames.f32` and writes `out/clips.csv`: the index with each clip's rows."""
+def pack(index, features, out, stage):
+    """Appends the speech frames of every call to `out/frames` and writes `out/clips.csv`: the index with each clip's rows."""
     columns = json.loads((features / "columns.json").read_text())
-    assert columns["feature_set"] == FEATURE_SET, f"expected {FEATURE_SET}, read {columns['feature_set']}"
-    at, speech = columns["columns"].index("at_s"), columns["columns"].index("speech")
-    chosen = [columns["columns"].index(name) for name in FEATURES]
+    assert columns["feature_set"] == stage.FEATURE_SET, f"expected {stage.FEATURE_SET}, read {columns['feature_set']}"
+    names = columns["columns"]
+    at, speech = names.index("at_s"), names.index("speech") if "speech" in names else None
+    chosen = [names.index(name) for name in stage.FEATURES]
     rows, total = [], 0
-    with open(out / "frames.f32", "wb") as f:
+    with open(out / "frames", "wb") as f:
         for name, clips in index.groupby("file", sort=False):
             frames = np.load(features / f"{name[:-4]}.npy")
-            if clips.kind.iloc[0] != "non_speech":  # what the speech gate would stop is still worth knowing by the speech head
+            if speech is not None and clips.kind.iloc[0] != "non_speech":  # what the speech gate would stop is still worth knowing by the speech head
                 frames = frames[frames[:, speech] > 0.5]
-            f.write(np.ascontiguousarray(frames[:, chosen], dtype="<f4").tobytes())
+            f.write(np.ascontiguousarray(frames[:, chosen], dtype=stage.STORED).tobytes())
             bounds = np.append(np.searchsorted(frames[:, at], clips.start_s.to_numpy() - 0.02), len(frames))
             run = bounds[0]
             angry = (clips.emotion == "anger").to_numpy()
@@ -38,9 +39,9 @@ def pack(index, features, out):
     index.to_csv(out / "clips.csv", index=False)
 
 
-def load(out):
+def load(out, stage):
     clips = pd.read_csv(out / "clips.csv", keep_default_na=False)
-    frames = np.memmap(out / "frames.f32", dtype="<f4", mode="r").reshape(-1, len(FEATURES))
+    frames = np.memmap(out / "frames", dtype=stage.STORED, mode="r").reshape(-1, len(stage.FEATURES))
     return frames, clips[clips.end - clips.start >= SHORTEST].reset_index(drop=True)
 
 

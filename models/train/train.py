@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""From a manifest of labelled clips to `watch.onnx` and its card, in stages that are not repeated when their result is there.
+"""From a manifest of labelled clips to a model and its card, in steps that are not repeated when their result is there.
 
-    train.py --corpora DIR --warmline 'warmline' --work DIR --out models [--corpus NAME ...] [--smoke]
+    train.py --stage watch|confirm --corpora DIR --warmline 'warmline' --work DIR --out models [--corpus NAME ...] [--smoke]
 
-DIR holds manifest.csv (id, corpus, path, speaker, gender, language, emotion, licence) and noise/manifest.csv. Stages: telephone
+DIR holds manifest.csv (id, corpus, path, speaker, gender, language, emotion, licence) and noise/manifest.csv. Steps: telephone
 (WAV files), features (what `warmline features` writes: nothing else is read), pack, folds (protocols 1 and 2), final, card.
-Delete a stage's files in the work directory to run it again. The same seed on the same machine gives the same model.
+Delete a step's files in the work directory to run it again. The same seed on the same machine gives the same model.
 """
 
 import argparse
 import hashlib
+import importlib
 import json
 import multiprocessing
 import shlex
@@ -23,15 +24,12 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import data
 import evaluate
-import net
 from card import render
 from prepare import CLEAN, NOISY, prepare
 
-NAME, VERSION = "watch-tdnn-96", "0.1.0"
 GROUPS = [{"ravdess", "tess", "fsdd"}, {"emodb", "turev"}, {"nemo", "baved"}, {"banglaser", "emotiontts"}, {"ased"}]  # no language in two
 PERMISSIVE = {"banglaser", "fsdd"}  # licences that allow commercial use
 SPEAKER_FOLDS = 3
@@ -45,64 +43,31 @@ def telephone(a):
 
 
 def features(a, index):
-    out = a.work / "features"
-    if (a.work / "features.done").exists():
+    name = a.stage.FEATURE_SET.replace("/", "-")
+    out, done = a.work / f"features-{name}", a.work / f"features-{name}.done"
+    if done.exists():
         return out
     names = index.file.unique()
     (a.work / "files.txt").write_text("".join(f"{a.work / 'audio' / n}\n" for n in names))
-    command = [*shlex.split(a.warmline), "features", "--npy", "--out", str(out), "--caller-channel", "mono", "--jobs", str(a.jobs), f"@{a.work / 'files.txt'}"]
+    options = ["--npy", "--set", a.stage.FEATURE_SET, "--out", str(out), "--caller-channel", "mono", "--jobs", str(a.jobs)]
+    command = [*shlex.split(a.warmline), "features", *options, f"@{a.work / 'files.txt'}"]
     print("features:", shlex.join(command), flush=True)
     subprocess.run(command, check=True)
-    (a.work / "features.done").touch()
+    done.touch()
     return out
-
-
-def smooth_equaliser(n, generator):
-    """Random channels [n, 1, 40] in dB, linear between six points; half of them are flat."""
-    points = torch.randn(n, 1, 6, generator=generator) * 3 * (torch.rand(n, 1, 1, generator=generator) < 0.5)
-    return torch.nn.functional.interpolate(points, size=40, mode="linear", align_corners=True)
-
-
-def fit(a, frames, clips, steps, seed, label):
-    """A constant rate after a warm-up, and the running average of the weights: long training and decay fit the actors better and strangers worse."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    sampler = data.Sampler(frames, clips, np.random.default_rng(seed))
-    model = net.Watch(a.width)
-    x, mask, _ = map(torch.from_numpy, sampler.batch(1000))
-    with torch.no_grad():
-        inputs = model.normalise.relative(x, mask)[mask > 0]
-        model.normalise.mean.copy_(inputs.mean(0))
-        model.normalise.scale.copy_(1 / inputs.std(0).clamp(min=1e-3))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=a.rate, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1, (step + 1) / 100))
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.997), use_buffers=True)
-    loss_of = torch.nn.BCEWithLogitsLoss()
-    model.train()
-    begun, running = time.time(), 0.0
-    for step in range(1, steps + 1):
-        x, mask, y = map(torch.from_numpy, sampler.batch(a.batch))
-        x[..., :40] += smooth_equaliser(len(x), generator) * mask.unsqueeze(-1)
-        logits = model(x, mask)
-        y = y * 0.96 + 0.02
-        loss = loss_of(logits[:, 0], y[:, 0]) + 0.3 * loss_of(logits[:, 1], y[:, 1])
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
-        optimiser.step()
-        schedule.step()
-        average.update_parameters(model)
-        running += (loss.item() - running) / min(step, 100)
-        if step % max(1, steps // 8) == 0:
-            print(f"{label}: step {step}/{steps}, loss {running:.4f}, {time.time() - begun:.0f} s", flush=True)
-    return average.module.eval()
 
 
 @torch.no_grad()
 def score(model, frames, clips):
     """The clips with the logit of the mean probability of their windows, for each head."""
     spans, owner = data.whole_clips(clips)
-    logits = np.concatenate([model(*map(torch.from_numpy, data.windows(frames, spans[i : i + 256]))).numpy() for i in range(0, len(spans), 256)])
+    lengths = np.array([end - start for start, end in spans])
+    logits = np.zeros((len(spans), 2), np.float32)
+    by_length = np.argsort(lengths, kind="stable")
+    for some in np.array_split(by_length, max(1, len(spans) // 64)):
+        longest = -(-lengths[some].max() // 4) * 4  # both nets pool frames, by two and by four
+        x, mask = data.windows(frames, [spans[i] for i in some], min(longest, data.WINDOW))
+        logits[some] = model(torch.from_numpy(x), torch.from_numpy(mask)).numpy()
     p = 1 / (1 + np.exp(-logits.astype(np.float64)))
     mean = np.stack([np.bincount(owner, p[:, k]) / np.bincount(owner) for k in range(p.shape[1])], axis=1).clip(1e-9, 1 - 1e-9)
     logit = np.log(mean / (1 - mean))
@@ -129,15 +94,16 @@ def folds(a, clips):
 def fit_and_score(job):
     """One fold, or the final model when nothing is held out. Returns without work when its result is there."""
     a, frames, clips, (protocol, k, held_out) = job
-    weights = a.work / f"{protocol}-{k}.pt"
+    weights = a.folder / f"{protocol}-{k}.pt"
     if weights.exists():
         return
     torch.set_num_threads(1)  # a fold a core: cheaper than sharing one, and the sums have one order
-    model = fit(a, frames, data.training_clips(clips[~held_out]), a.steps, a.seed + k, f"{protocol} {k}")
+    sampler = data.Sampler(frames, data.training_clips(clips[~held_out]), np.random.default_rng(a.seed + k))
+    model = a.stage.train(sampler, a.steps, a.seed + k, f"{protocol} {k}")
     if protocol != "final":
         test = clips[(held_out | (clips.kind != "clip")) & clips["copy"].isin([CLEAN, NOISY])]
         table = score(model, frames, test.reset_index(drop=True)).assign(fold=k)
-        table.to_csv(a.work / f"{protocol}-{k}.csv", index=False)
+        table.to_csv(a.folder / f"{protocol}-{k}.csv", index=False)
         auc = {c: v["auc"] for c, v in evaluate.by_group(table[(table["copy"] == CLEAN) & (table.kind == "clip")], "corpus").items()}
         print(f"{protocol} {k}: AUC {auc}", flush=True)
     torch.save(model.state_dict(), weights)
@@ -146,6 +112,8 @@ def fit_and_score(job):
 def fit_all(a, frames, clips):
     """Trains the folds and the final model, `jobs` at a time. Returns the final model and each protocol's held-out scores."""
     jobs = [f for f in folds(a, clips) if f[0] in a.protocols] + [("final", 0, pd.Series(False, index=clips.index))]
+    if a.folds is not None:
+        jobs = [job for job in jobs if job[1] in a.folds and job[0] != "final"]
     global _JOBS
     _JOBS = [(a, frames, clips, job) for job in jobs]  # inherited by the forked workers
     with multiprocessing.get_context("fork").Pool(a.jobs) as pool:
@@ -153,10 +121,15 @@ def fit_all(a, frames, clips):
             pass
     scores = {}
     for protocol, k, _ in jobs[:-1]:
-        scores.setdefault(protocol, []).append(pd.read_csv(a.work / f"{protocol}-{k}.csv", keep_default_na=False))
-    model = net.Watch(a.width)
-    model.load_state_dict(torch.load(a.work / "final-0.pt"))
-    return model.eval(), {protocol: pd.concat(parts, ignore_index=True) for protocol, parts in scores.items()}
+        scores.setdefault(protocol, []).append(pd.read_csv(a.folder / f"{protocol}-{k}.csv", keep_default_na=False))
+    held_out = {protocol: pd.concat(parts, ignore_index=True) for protocol, parts in scores.items()}
+    return trained(a.stage, a.folder / "final-0.pt"), held_out
+
+
+def trained(stage, weights):
+    model = stage.class_of()
+    model.load_state_dict(torch.load(weights))
+    return model.eval()
 
 
 def _fit_number(i):
@@ -195,10 +168,9 @@ def only(row, lanes):
     return np.concatenate([row[None], np.zeros((lanes - 1, *row.shape), np.float32)])
 
 
-def examine(a, model, path, frames, clips):
+def examine(a, model, path, windows):
     """Facts about the file: agreement with PyTorch, gain invariance, rows alone and in company, cost."""
-    spans, _ = data.whole_clips(clips[(clips["copy"] == NOISY) & (clips.kind == "clip")].sample(64, random_state=a.seed, replace=True))
-    x, mask = data.windows(frames, spans[:64])
+    x, mask = (part[:64] for part in windows)
     run = lambda s, x, mask, lanes: np.concatenate([s.run(None, {"frames": x[i : i + lanes], "mask": mask[i : i + lanes]})[0] for i in range(0, len(x), lanes)])
     one = session(path)
     logits = run(one, x, mask, 1)
@@ -207,13 +179,14 @@ def examine(a, model, path, frames, clips):
     shift = 0.0
     for gain in (-20, -7.3, 20):
         y = x.copy()
-        y[..., :40] += gain * mask[..., None]
+        levels = [i for i, name in enumerate(a.stage.FEATURES) if "mel_" in name]
+        y[..., levels] += gain * a.stage.DECIBEL * mask[..., None]
         shift = max(shift, float(np.abs(run(one, y, mask, 1) - logits).max()))
     facts = {"max_difference_from_training_graph": against_torch, "max_logit_shift_at_20_db_gain": shift, "lanes": {}}
     for lanes in (1, 4, 8):
         other = path.with_name(f"lanes-{lanes}.onnx") if lanes != a.lanes else path
         if lanes != a.lanes:
-            net.export(model, str(other), lanes)
+            a.stage.export(model, other, lanes, windows)
         s = session(other)
         batch = run(s, x, mask, lanes)
         shuffled = np.random.default_rng(a.seed).permutation(64)
@@ -241,18 +214,18 @@ def write_card(a, path, clips, metrics, calibration, operating, facts, model):
     licence = manifest.drop_duplicates("corpus").set_index("corpus").licence
     card = {
         "schema": "warmline.model-card/1",
-        "name": NAME,
-        "version": VERSION,
+        "name": a.stage.NAME,
+        "version": a.stage.VERSION,
         "contract": "warmline.score/1",
-        "stage": "watch",
-        "feature_set": net.FEATURE_SET,
-        "features": net.FEATURES,
-        "window_frames": net.WINDOW,
-        "hop_frames": net.HOP,
-        "min_frames": net.MIN_FRAMES,
+        "stage": a.stage.__name__,
+        "feature_set": a.stage.FEATURE_SET,
+        "features": a.stage.FEATURES,
+        "window_frames": a.stage.WINDOW,
+        "hop_frames": a.stage.HOP,
+        "min_frames": a.stage.MIN_FRAMES,
         "lanes": a.lanes,
-        "heads": net.HEADS,
-        "normalisation": f"in graph: the window's mean power is subtracted from the mel bands, cut at {net.FLOOR_DB:g} dB; f0 in semitones above the window's mean; standardisation",
+        "heads": a.stage.HEADS,
+        "normalisation": a.stage.NORMALISATION,
         "calibration": calibration,
         "operating_point": operating,
         "metrics": metrics,
@@ -261,20 +234,18 @@ def write_card(a, path, clips, metrics, calibration, operating, facts, model):
             "command": "python models/train/train.py " + shlex.join(shown_arguments(a)),
             "seed": a.seed,
             "steps": a.steps,
-            "batch": a.batch,
+            "batch": a.stage.BATCH,
             "parameters": sum(p.numel() for p in model.parameters()),
             "data": [{"corpus": c, "licence": licence[c], "speakers": int(t.speaker.nunique()), "clips": len(t)} for c, t in used.groupby("corpus")],
         },
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-    if "unseen_corpora" in metrics:
-        (a.out / "MODEL_CARD.md").write_text(render(card))
 
 
 def shown_arguments(a):
     """The arguments without this machine's paths."""
-    out = ["--corpora", "CORPORA", "--warmline", "warmline", "--seed", str(a.seed), "--steps", str(a.steps), "--copies", str(a.copies), "--width", str(a.width), "--speaker-folds", str(a.speaker_folds), "--bootstrap", str(a.bootstrap)]
+    out = ["--stage", a.stage.__name__, "--corpora", "CORPORA", "--warmline", "warmline", "--seed", str(a.seed), "--steps", str(a.steps), "--copies", str(a.copies), "--speaker-folds", str(a.speaker_folds), "--bootstrap", str(a.bootstrap)]
     return out + (["--corpus", *a.corpus] if a.corpus else []) + (["--smoke"] if a.smoke else [])
 
 
@@ -284,21 +255,23 @@ def arguments():
     p.add_argument("--warmline", default="warmline", help="the command whose `features` is run")
     p.add_argument("--work", type=Path, default=Path(".warmline/train"))
     p.add_argument("--out", type=Path, default=Path("models"))
-    p.add_argument("--name", default="watch", help="file name of the model and its card")
+    p.add_argument("--stage", choices=["watch", "confirm"], required=True, help="which of the two models")
+    p.add_argument("--name", help="file name of the model and its card [the stage's]")
     p.add_argument("--corpus", nargs="*", help="train on these corpora alone")
     p.add_argument("--protocols", nargs="*", default=["unseen_corpora", "unseen_speakers", "permissive_data"])
+    p.add_argument("--folds", type=int, nargs="*", help="of each protocol these folds alone: what is there already is kept, and no figures are made")
     p.add_argument("--seed", type=int, default=7)
     p.add_argument("--copies", type=int, default=4, help="telephones each clip goes through: clean, noisy (tests only), augmented...")
-    p.add_argument("--steps", type=int, default=800)
-    p.add_argument("--batch", type=int, default=64)
-    p.add_argument("--rate", type=float, default=2e-3)
-    p.add_argument("--width", type=int, default=96)
+    p.add_argument("--steps", type=int, help="[the stage's]")
     p.add_argument("--lanes", type=int, default=1)
     p.add_argument("--speaker-folds", type=int, default=SPEAKER_FOLDS)
     p.add_argument("--bootstrap", type=int, default=500)
     p.add_argument("--jobs", type=int, default=2)
     p.add_argument("--smoke", action="store_true", help="few clips, few steps: does it run?")
     a = p.parse_args()
+    a.stage = importlib.import_module(a.stage)
+    a.name, a.steps = a.name or a.stage.__name__, a.steps or a.stage.STEPS
+    a.folder = a.work / a.name
     if a.smoke:
         a.copies, a.steps, a.speaker_folds, a.bootstrap = 2, 40, 2, 20
     return a
@@ -308,12 +281,12 @@ def main():
     a = arguments()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    for d in (a.work, a.out):
+    for d in (a.folder, a.out):
         d.mkdir(parents=True, exist_ok=True)
-    if not (a.work / "clips.csv").exists():
+    if not (a.folder / "clips.csv").exists():
         index = telephone(a)
-        data.pack(index, features(a, index), a.work)
-    frames, clips = data.load(a.work)
+        data.pack(index, features(a, index), a.folder, a.stage)
+    frames, clips = data.load(a.folder, a.stage)
     print(f"{len(clips)} clips in {clips['copy'].nunique()} copies, {len(frames) / 360000:.1f} h of speech frames", flush=True)
 
     model, scores = fit_all(a, frames, clips)
@@ -323,8 +296,10 @@ def main():
     calibration, operating = evaluate.calibrate(held_out, a.seed)
 
     path = a.out / f"{a.name}.onnx"
-    net.export(model, str(path), a.lanes)
-    facts = examine(a, model, path, frames, clips)
+    sample = data.training_clips(clips[clips.kind == "clip"]).sample(256, random_state=a.seed, replace=True)
+    windows = data.windows(frames, data.whole_clips(sample)[0][:256])
+    a.stage.export(model, path, a.lanes, windows)
+    facts = examine(a, model, path, windows)
     write_card(a, path, clips, metrics, calibration, operating, facts, model)
     for protocol, conditions in metrics.items():
         for condition in ("clean_telephone", "noisy_telephone"):

@@ -5,18 +5,25 @@ The level of the window (its mean power) is subtracted from the log-mel bands, w
 a line is not an input. Padding reaches neither convolutions nor pooling.
 """
 
-import logging
-
 import onnx
 import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
+import data
+import fit
+from fit import HEADS
+
+NAME, VERSION = "watch-tdnn-96", "0.2.0"
 FEATURE_SET = "prosody/1"
 MEL = [f"mel_{i:02d}_db" for i in range(40)]
 DESCRIPTORS = ["voicing", "f0_hz", "hnr_db", "jitter_local", "shimmer_local", "h1_h2_db"]
 FEATURES = MEL + DESCRIPTORS
-HEADS = ["frustration", "speech"]
-WINDOW, HOP, MIN_FRAMES = 300, 50, 100
+WINDOW, HOP, MIN_FRAMES = data.WINDOW, 100, data.MIN_FRAMES
+DECIBEL = 1.0
+STORED = "<f4"
+STEPS, BATCH, RATE = 800, 64, 2e-3
 STACK = 4  # frames seen together: the network runs at 40 ms
 FLOOR_DB = -60.0
 INPUTS = len(FEATURES)
@@ -87,17 +94,44 @@ class Watch(nn.Module):
         return self.heads(self.embed(torch.cat([h_mean, h_std, x_mean, x_std], dim=1)))
 
 
-def export(model, path, lanes):
-    """Writes the ONNX file with a batch of exactly `lanes`."""
-    model.eval()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    frames, mask = torch.randn(lanes, WINDOW, len(FEATURES)) * 10 - 50, torch.ones(lanes, WINDOW)
-    program = torch.onnx.export(
-        model, (frames, mask), input_names=["frames", "mask"], output_names=["logits"], opset_version=18, dynamo=True, verbose=False
-    )
-    proto = program.model_proto
-    for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph, proto):
-        part.ClearField("metadata_props")  # traces of the exporting machine
-        part.ClearField("doc_string")
-    onnx.checker.check_model(proto)
-    onnx.save(proto, path)
+class_of = Watch
+NORMALISATION = f"in graph: the window's mean power is subtracted from the mel bands, cut at {FLOOR_DB:g} dB; f0 in semitones above the window's mean; standardisation"
+
+
+def augment(x, mask, generator):
+    x[..., :40] += fit.smooth_equaliser(len(x), 40, 3.0, generator) * mask.unsqueeze(-1)
+    return x
+
+
+def train(sampler, steps, seed, label):
+    """A constant rate and the running average of the weights: long training and decay fit the actors better and strangers worse."""
+    torch.manual_seed(seed)
+    model = Watch()
+    x, mask, _ = map(torch.from_numpy, sampler.batch(1000))
+    with torch.no_grad():
+        inputs = model.normalise.relative(x, mask)[mask > 0]
+        model.normalise.mean.copy_(inputs.mean(0))
+        model.normalise.scale.copy_(1 / inputs.std(0).clamp(min=1e-3))
+    groups = [{"params": model.parameters(), "lr": RATE}]
+    return fit.optimise(model, groups, sampler, augment, steps, BATCH, seed, label, decay=0.997)
+
+
+class Windows(CalibrationDataReader):
+    """Gives windows to the quantiser, which sees from them how large activations get."""
+
+    def __init__(self, lanes, x, mask):
+        self.batches = iter([{"frames": x[i : i + lanes], "mask": mask[i : i + lanes]} for i in range(0, len(x) - lanes + 1, lanes)])
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def export(model, path, lanes, windows):
+    """Convolutions in eight bits, with ranges from `windows` of training speech; the rest in 32: a third less time."""
+    whole, prepared = (path.with_name(f"{path.stem}-{part}.onnx") for part in ("fp32", "prepared"))
+    fit.export(model, whole, lanes, WINDOW, len(FEATURES))
+    quant_pre_process(str(whole), str(prepared), skip_symbolic_shape=True)
+    quantize_static(str(prepared), str(path), Windows(lanes, *windows), op_types_to_quantize=["Conv"], per_channel=True, weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8)
+    fit.save(onnx.load(str(path)), path)
+    whole.unlink()
+    prepared.unlink()
