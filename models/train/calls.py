@@ -1,51 +1,45 @@
 #!/usr/bin/env python3
-"""Whole calls of callers, languages and rooms the model has never heard: what the program decides, as the program decides it.
+"""Whole calls of callers, languages and rooms that no net has heard, each with the models trained without them: a suite for `warmline evaluate`.
 
-    calls.py --corpora DIR --make-calls make_calls.py --warmline warmline [--work DIR] [--calls N] [--seed S] [--enter P ...]
-    calls.py --suite DIR [--model CARD.json] [--warmline warmline] [--enter P ...]
+    calls.py --corpora DIR --make-calls make_calls.py [--work DIR] [--calls N] [--seed S] [--stages watch confirm]
+    warmline evaluate DIR/calls/suite.csv
 
-For each group of corpora, the net that `train.py` trained without it becomes a model whose calibration comes from the other groups;
-make_calls.py makes calls out of the group's clips, and `warmline replay` plays them under the built-in policy with each
-`enter`. Detected: a transfer within 10 s of caller speech after the first angry utterance began. A false alarm: a transfer in a calm
-call, or before that. Prints a Markdown table. `--work` is the folder that train.py worked in. With `--suite`, the calls of one folder
-(suite.csv and the WAV files it names) under one model, the shipped one if none is named, which has heard every corpus.
+For each group of corpora, the nets that `train.py` trained without it become model files whose calibration comes from the other
+groups; make_calls.py makes calls out of the group's clips. The suite's column `models` names the cards each call is to be scored
+by. `--work` is the folder that train.py worked in.
 """
+
 import argparse
 import csv
 import hashlib
+import importlib
 import json
 import subprocess
 import sys
-import tempfile
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-import torch
 
+import data
 import evaluate
-import net
-from train import GROUPS
-
-WITHIN_S = 10.0  # of caller speech
-HYSTERESIS = 0.2
+import train
 
 
-def model_of(a, k):
+def export(a, stage, k, folder):
     """The fold's net as a model file with its card: the path of the card."""
-    folder = a.work / "calls" / f"model-{k}"
-    folder.mkdir(parents=True, exist_ok=True)
-    watch = net.Watch(a.width)
-    watch.load_state_dict(torch.load(a.work / f"unseen_corpora-{k}.pt"))
-    net.export(watch.eval(), folder / "watch.onnx", 1)
-    others = [pd.read_csv(a.work / f"unseen_corpora-{i}.csv", keep_default_na=False) for i in range(len(GROUPS)) if i != k]
-    clips = pd.concat(others, ignore_index=True)
-    calibration, _ = evaluate.calibrate(clips[clips.kind == "clip"].reset_index(drop=True), a.seed)
-    card = json.loads((Path(__file__).parent.parent / "watch.json").read_text())
-    card |= {"version": f"unseen-corpora-{k}", "calibration": calibration, "metrics": {}, "training": {}}
-    card["sha256"] = hashlib.sha256((folder / "watch.onnx").read_bytes()).hexdigest()
-    (folder / "watch.json").write_text(json.dumps(card))
-    return folder / "watch.json"
+    name, work = stage.__name__, a.work / stage.__name__
+    path = folder / f"{name}.onnx"
+    if not path.with_suffix(".json").exists():
+        frames, clips = data.load(work, stage)
+        heard = data.training_clips(clips[(clips.kind == "clip") & ~clips.corpus.isin(train.GROUPS[k])])
+        sample = heard.sample(256, random_state=a.seed)
+        stage.export(train.trained(stage, work / f"unseen_corpora-{k}.pt"), path, 1, data.windows(frames, data.whole_clips(sample)[0][:256]))
+        others = [pd.read_csv(work / f"unseen_corpora-{i}.csv", keep_default_na=False) for i in range(len(train.GROUPS)) if i != k]
+        told = pd.concat(others, ignore_index=True)
+        calibration, _ = evaluate.calibrate(told[told.kind == "clip"].reset_index(drop=True), a.seed)
+        card = train.card_of(stage, path, 1, calibration) | {"version": f"unseen-corpora-{k}"}
+        path.with_suffix(".json").write_text(json.dumps(card))
+    return path.with_suffix(".json")
 
 
 def suite_of(a, k):
@@ -53,76 +47,35 @@ def suite_of(a, k):
     folder = a.work / "calls" / f"suite-{k}-{a.seed}-{a.calls}"
     if not (folder / "suite.csv").exists():
         make = [sys.executable, a.make_calls, "--corpora", a.corpora, "--out", folder, "--calls", a.calls, "--seed", a.seed + k]
-        subprocess.run([*map(str, make), "--corpus", *sorted(GROUPS[k])], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*map(str, make), "--corpus", *sorted(train.GROUPS[k])], check=True, stdout=subprocess.DEVNULL)
     return folder
-
-
-def replay(a, folder, card, enter):
-    """{file: what happened in the call} under the built-in policy with this `enter`."""
-    policy = Path(tempfile.gettempdir()) / f"warmline-enter-{enter}.toml"
-    policy.write_text(f'version = "enter-{enter}"\n[frustration]\nenter = {enter}\nexit = {max(0.0, enter - HYSTERESIS):.3f}\n')
-    done = subprocess.run([a.warmline, "replay", "--json", "--model", card, "--policy", policy, folder], check=True, capture_output=True, text=True)
-    calls = {}
-    for event in map(json.loads, done.stdout.splitlines()):
-        if event["type"] == "call_started":
-            call = calls[event["file"]] = {"speech": [(0.0, 0.0)], "at": None}
-        elif event["type"] == "score":
-            call["speech"].append((event["t"], event["speech_s"]))
-        elif event["type"] == "transfer":
-            call["at"] = event["t"]
-        elif event["type"] == "call_ended":
-            call["speech_s"] = event["caller_speech_s"]
-    return calls
-
-
-def spoken_by(call, t):
-    return max(speech for at, speech in call["speech"] if at <= t)
-
-
-def judge(rows, calls):
-    """Counts of one suite: detected, escalating calls, false alarms by scenario, hours of caller speech, delays."""
-    detected, escalating, alarms, hours, delays = 0, 0, Counter(), 0.0, []
-    for row in rows:
-        call, at = calls[row["file"]], calls[row["file"]]["at"]
-        onset = float(row["onset_s"]) if row["label"] == "escalate" else float("inf")
-        hours += call["speech_s"] / 3600
-        escalating += row["label"] == "escalate"
-        if at is not None and at < onset:
-            alarms[row["scenario"]] += 1
-        if row["label"] == "escalate":
-            heard = at is not None and at >= onset
-            detected += heard and spoken_by(call, at) - spoken_by(call, onset) <= WITHIN_S
-            delays.append(at - onset if heard else float("inf"))
-    return detected, escalating, alarms, hours, delays
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--corpora", type=Path)
-    p.add_argument("--make-calls", type=Path)
-    p.add_argument("--suite", type=Path, help="judge these calls alone")
-    p.add_argument("--model", type=Path, default=Path(__file__).parent.parent / "watch.json", help="with --suite: the card of the model")
-    p.add_argument("--warmline", default="warmline")
+    p.add_argument("--corpora", type=Path, required=True)
+    p.add_argument("--make-calls", type=Path, required=True)
     p.add_argument("--work", type=Path, default=Path(".warmline/train"))
     p.add_argument("--calls", type=int, default=60, help="calls a group")
-    p.add_argument("--width", type=int, default=96)
     p.add_argument("--seed", type=int, default=7)
-    p.add_argument("--enter", type=float, nargs="*", default=[0.6, 0.65, 0.7, 0.75, 0.8, 0.85])
+    p.add_argument("--stages", nargs="+", default=["watch", "confirm"])
+    p.add_argument("--groups", type=int, nargs="*", default=list(range(len(train.GROUPS))))
     a = p.parse_args()
-    if not a.suite and not (a.corpora and a.make_calls):
-        p.error("say either --suite, or --corpora and --make-calls")
-    folds = [(a.suite, a.model)] if a.suite else [(suite_of(a, k), model_of(a, k)) for k in range(len(GROUPS))]
-    rows = [list(csv.DictReader(open(folder / "suite.csv"))) for folder, _ in folds]
-    print(f"{sum(map(len, rows))} calls" + (f" of unseen corpora, seed {a.seed}\n" if not a.suite else "\n"))
-    print("| enter | detected within 10 s of caller speech | false alarms per hour of caller speech | median delay, s | false alarms by scenario |")
-    print("|---|---|---|---|---|")
-    for enter in a.enter:
-        parts = [judge(r, replay(a, folder, card, enter)) for r, (folder, card) in zip(rows, folds)]
-        detected, escalating, hours = (sum(part[i] for part in parts) for i in (0, 1, 3))
-        alarms = sum((part[2] for part in parts), Counter())
-        delays = sorted(d for part in parts for d in part[4])
-        by = ", ".join(f"{scenario} {n}" for scenario, n in sorted(alarms.items()))
-        print(f"| {enter:.2f} | {detected / escalating:.0%} of {escalating} | {alarms.total() / hours:.1f} in {hours:.2f} h | {delays[len(delays) // 2]:.1f} | {by} |", flush=True)
+    rows = []
+    for k in a.groups:
+        folder = a.work / "calls" / f"model-{k}"
+        folder.mkdir(parents=True, exist_ok=True)
+        cards = [export(a, importlib.import_module(stage), k, folder) for stage in a.stages]
+        suite = suite_of(a, k)
+        for row in csv.DictReader(open(suite / "suite.csv")):
+            models = " ".join(str(card.relative_to(a.work / "calls")) for card in cards)
+            rows.append(row | {"file": f"{suite.name}/{row['file']}", "models": models})
+    out = a.work / "calls" / "suite.csv"
+    with open(out, "w", newline="") as f:
+        writer = csv.DictWriter(f, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{len(rows)} calls: {out}")
 
 
 if __name__ == "__main__":

