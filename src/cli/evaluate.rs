@@ -1,0 +1,94 @@
+//! `warmline evaluate`: how good a policy and a model are on labelled calls.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use warmline::{
+    policy::Policy,
+    quality::evaluation::{Costs, Evaluation},
+};
+
+use super::{
+    NO,
+    jobs::complain,
+    suite::{SuiteArguments, amount},
+};
+
+/// Misses, false alarms per hour, delay, precision and calibration on labelled calls.
+///
+/// Every call is replayed once, by the code that takes live ones. Each figure has a 95 % interval from resampling speakers. The same
+/// suite, policy, model and seed give the same output, byte for byte. Exit code 1: a limit asked for was not kept; 2: the
+/// suite could not be evaluated.
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    calls: SuiteArguments,
+    /// Everything, as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Say call by call what the policy does differently from this one
+    #[arg(long, value_name = "POLICY.toml")]
+    against: Option<PathBuf>,
+    /// What one transfer that nobody wanted costs, for the cost curve
+    #[arg(long, value_name = "COST", default_value_t = 1.0, value_parser = amount)]
+    cost_false_alarm: f64,
+    /// What one caller costs who got no human in time
+    #[arg(long, value_name = "COST", default_value_t = 5.0, value_parser = amount)]
+    cost_missed: f64,
+    /// Exit code 1 if a smaller share of the callers is detected
+    #[arg(long, value_name = "SHARE", value_parser = amount)]
+    min_detection_rate: Option<f64>,
+    /// Exit code 1 if there are more false alarms per hour of caller speech
+    #[arg(long, value_name = "N", value_parser = amount)]
+    max_false_alarms_per_hour: Option<f64>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let against = arguments.against.as_deref().map(read_policy).transpose()?;
+    let costs = Costs { false_alarm: arguments.cost_false_alarm, missed: arguments.cost_missed };
+    let question = arguments.calls.question(costs)?;
+    let played = arguments.calls.play()?;
+    let mut evaluation =
+        Evaluation::new(&played.suite, &played.traces, &played.policy, played.model.clone(), &question);
+    if let Some(other) = &against {
+        evaluation.set_against(other, &played.policy, &played.suite, &played.traces, &question);
+    }
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, &evaluation)?;
+    writeln!(out)?;
+    Ok(if keeps_limits(arguments, &evaluation) { 0 } else { NO })
+}
+
+/// Whether the figures keep what was asked for; says so where they do not.
+fn keeps_limits(arguments: &Arguments, evaluation: &Evaluation) -> bool {
+    let figures = &evaluation.figures;
+    let mut kept = true;
+    if let Some(least) = arguments.min_detection_rate
+        && !(figures.detection_rate.value >= least)
+    {
+        complain(&format!(
+            "detection rate {:.3}: --min-detection-rate asks for {least}",
+            figures.detection_rate.value
+        ));
+        kept = false;
+    }
+    if let Some(most) = arguments.max_false_alarms_per_hour
+        && !(figures.false_alarms_per_hour.value <= most)
+    {
+        let found = figures.false_alarms_per_hour.value;
+        complain(&format!("{found:.2} false alarms per hour: --max-false-alarms-per-hour allows {most}"));
+        kept = false;
+    }
+    kept
+}
+
+/// Reads a policy file.
+fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+    let source = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    Policy::parse(&source).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
