@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
@@ -10,13 +10,18 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use warmline::{
     policy::Policy,
-    quality::evaluation::{Costs, Evaluation},
+    quality::{
+        evaluation::{Costs, Evaluation},
+        junit::junit,
+        report::report,
+    },
 };
 
 use super::{
     NO,
     jobs::complain,
     suite::{SuiteArguments, amount},
+    summary::Summary,
 };
 
 /// Misses, false alarms per hour, delay, precision and calibration on labelled calls.
@@ -31,6 +36,12 @@ pub(super) struct Arguments {
     /// Everything, as one JSON object
     #[arg(long)]
     json: bool,
+    /// One test case a call, for CI; a missed or falsely alarmed call fails
+    #[arg(long, value_name = "FILE.xml")]
+    junit: Option<PathBuf>,
+    /// One self-contained page: curves, groups, the worst calls with their timelines
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Say call by call what the policy does differently from this one
     #[arg(long, value_name = "POLICY.toml")]
     against: Option<PathBuf>,
@@ -58,9 +69,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     if let Some(other) = &against {
         evaluation.set_against(other, &played.policy, &played.suite, &played.traces, &question);
     }
+    let name = arguments.calls.suite.display().to_string();
+    if let Some(path) = &arguments.junit {
+        write_file(path, &junit(&name, &played.suite, &evaluation))?;
+    }
+    if let Some(path) = &arguments.report {
+        let rules = played.policy.rules_for(None, None);
+        write_file(path, &report(&name, &played.suite, &played.traces, rules, &evaluation, None))?;
+    }
     let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, &evaluation)?;
-    writeln!(out)?;
+    if arguments.json {
+        serde_json::to_writer(&mut out, &evaluation)?;
+        writeln!(out)?;
+    } else {
+        Summary { style: is_styled(), out: &mut out }.evaluation(&name, &evaluation)?;
+    }
     Ok(if keeps_limits(arguments, &evaluation) { 0 } else { NO })
 }
 
@@ -85,6 +108,15 @@ fn keeps_limits(arguments: &Arguments, evaluation: &Evaluation) -> bool {
         kept = false;
     }
     kept
+}
+
+/// Whether standard output is a terminal that wants colours.
+pub(super) fn is_styled() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+pub(super) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// Reads a policy file.

@@ -7,7 +7,9 @@ mod jobs;
 mod replay;
 mod scoring;
 mod suite;
+mod summary;
 mod timeline;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ enum Command {
     Replay(replay::Arguments),
     /// How good a policy and a model are on labelled calls: misses, false alarms, delay, calibration
     Evaluate(evaluate::Arguments),
+    /// The thresholds that serve labelled calls best, as a policy file
+    Tune(tune::Arguments),
     /// The low-level descriptors of recordings: what the model sees and what training reads
     Features(features::Arguments),
     /// Check policy, model and ONNX Runtime: say what is wrong and how to mend it
@@ -42,6 +46,7 @@ pub(crate) fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Tune(arguments) => tune::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
     };

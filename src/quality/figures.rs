@@ -2,7 +2,8 @@
 //!
 //! Calls of one speaker resemble each other, so speakers are drawn, with replacement, and each draw brings all of that
 //! speaker's calls (the cluster bootstrap; Davison & Hinkley 1997, section 3.8). The interval runs from the 2.5th to the
-//! 97.5th percentile of the figure over the draws. Draws in which a figure is undefined do not count for it.
+//! 97.5th percentile of the figure over the draws. Draws in which a figure is undefined do not count for it. Where something was
+//! never seen, or always, the rule of three says how far that can be trusted.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +39,21 @@ impl Figure {
     /// Whether the suite can say it.
     pub fn is_defined(&self) -> bool {
         !self.value.is_nan()
+    }
+
+    /// Of what was never seen in `n` tries, draws can only say "never"; its upper end is then 3/n, the rule of three
+    /// (Hanley & Lippman-Hand 1983).
+    fn widened(self, n: f64) -> Self {
+        if self.value == 0.0 { Self { high: self.high.max(3.0 / n), ..self } } else { self }
+    }
+
+    /// Likewise of what was seen in every one of `n` tries.
+    fn widened_below(self, n: f64) -> Self {
+        if self.value == 1.0 { Self { low: self.low.min(1.0 - 3.0 / n).max(0.0), ..self } } else { self }
+    }
+
+    fn at_most_one(self) -> Self {
+        Self { high: self.high.min(1.0), ..self }
     }
 }
 
@@ -141,6 +157,13 @@ impl Bootstrap {
         let figures = self.intervals(&clusters, |weights| sample.measure(weights));
         let [rate, per_hour, alarmed, p50, p90, speech_p50, speech_p90, low, usual, high, ece, pauc] =
             figures;
+        let [rate, per_hour] = sample.widened([rate, per_hour]);
+        let calm = calls.iter().filter(|call| call.row.label.onset().is_none()).count();
+        let alarmed = alarmed.widened(calm as f64).at_most_one();
+        let precisions = [low, usual, high].into_iter().zip(BASE_RATES).map(|(figure, (_, base))| {
+            let least = precision(base, rate.low, alarmed.high);
+            Figure { low: figure.low.min(least), ..figure }
+        });
         let count = |wanted: Outcome| calls.iter().filter(|call| call.verdict.outcome == wanted).count();
         let alarms = |call: &&&Judged<'_>| call.verdict.false_alarms.len();
         let escalating = calls.iter().filter(|call| call.row.label.onset().is_some());
@@ -161,7 +184,7 @@ impl Bootstrap {
             calm_calls_alarmed: alarmed,
             delay_s: Percentiles { p50, p90 },
             delay_speech_s: Percentiles { p50: speech_p50, p90: speech_p90 },
-            precision_at: BASE_RATES.iter().map(|(name, _)| *name).zip([low, usual, high]).collect(),
+            precision_at: BASE_RATES.iter().map(|(name, _)| *name).zip(precisions).collect(),
             ece,
             pauc_fpr5: pauc,
         }
@@ -170,7 +193,9 @@ impl Bootstrap {
     /// Detection rate, false alarms per hour and median delay in media seconds: what an operating point needs.
     pub fn point(self, calls: &[&Judged<'_>]) -> [Figure; 3] {
         let sample = Sample::new(calls);
-        self.intervals(&Clusters::new(calls), |weights| sample.point(weights))
+        let [rate, per_hour, p50] = self.intervals(&Clusters::new(calls), |weights| sample.point(weights));
+        let [rate, per_hour] = sample.widened([rate, per_hour]);
+        [rate, per_hour, p50]
     }
 
     /// The reliability diagram: probability of a score against the share of such scores that come after the onset.
@@ -356,6 +381,14 @@ impl<'a> Sample<'a> {
         [detected / escalating, alarms / hours, weighted_percentile(media, weights, 0.5)]
     }
 
+    /// A detection rate and false alarms per hour, widened where draws can only say "always" or "never".
+    fn widened(&self, [rate, per_hour]: [Figure; 2]) -> [Figure; 2] {
+        let hours: f64 = self.calls.iter().map(|call| call.trace.speech.seconds() / 3600.0).sum();
+        let [media, _] = &self.delays;
+        let escalating = media.len() as f64;
+        [rate.widened(escalating).at_most_one().widened_below(escalating), per_hour.widened(hours)]
+    }
+
     fn calm_calls_alarmed(&self, weights: &[u32]) -> f64 {
         let weigh = |wanted: &[Outcome]| -> f64 {
             let calls = self.calls.iter().zip(weights);
@@ -460,4 +493,198 @@ fn partial_area(scores: &[(f64, bool, usize)], weights: &[u32]) -> f64 {
         }
     }
     area / FPR_MAX
+}
+#[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
+mod tests {
+    use super::*;
+    use crate::{
+        policy::Policy,
+        quality::{
+            suite::{Label, Row},
+            trace::{Trace, spoken},
+        },
+        units::{MediaSpan, MediaTime},
+    };
+
+    const FEW: Bootstrap = Bootstrap { resamples: 200, seed: 7 };
+
+    fn row(speaker: Option<&str>, onset: Option<f64>) -> Row {
+        let label = onset
+            .map_or(Label::Calm, |s| Label::Escalate { onset: MediaTime::ZERO + MediaSpan::from_seconds(s) });
+        Row {
+            file: "a.wav".into(),
+            path: "a.wav".into(),
+            label,
+            caller_channel: None,
+            speaker: speaker.map(str::to_owned),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    /// A minute of speech whose scores are 0.9 from `from` seconds on, and 0.1 before.
+    fn rising(from: f64) -> Trace {
+        let p = |t: f64| if t >= from { 0.9 } else { 0.1 };
+        spoken(60.0, &(1..=120).map(|n| f64::from(n) / 2.0).map(|t| (t, p(t))).collect::<Vec<_>>())
+    }
+
+    /// Calls as (speaker, onset, where the score rises), under the built-in policy: a transfer two seconds after the rise.
+    fn figures(calls: &[(Option<&str>, Option<f64>, f64)]) -> Figures {
+        let rows: Vec<Row> = calls.iter().map(|(speaker, onset, _)| row(*speaker, *onset)).collect();
+        let traces: Vec<Trace> = calls.iter().map(|(_, _, from)| rising(*from)).collect();
+        let policy = Policy::default();
+        let judged = Judged::all(&rows, &traces, policy.rules_for(None, None), MediaSpan::from_seconds(10.0));
+        FEW.figures(&judged.iter().collect::<Vec<_>>())
+    }
+
+    const NEVER: f64 = 99.0;
+
+    #[test]
+    fn a_suite_is_counted_by_hand() {
+        let figures = figures(&[
+            (Some("a"), Some(20.0), 20.0),  // found 2 s after the onset
+            (Some("a"), Some(20.0), 24.0),  // found 6 s after it
+            (Some("b"), Some(20.0), 35.0),  // 17 s after it: late
+            (Some("b"), Some(20.0), NEVER), // missed
+            (Some("c"), Some(44.0), 10.0), // false alarm at 12 s, and found at the onset when the cool-down is over
+            (Some("c"), None, NEVER),      // quiet
+            (Some("d"), None, 20.0),       // false alarms at 22 s and 54 s
+        ]);
+        let Figures { calls, escalating, speakers, detected, missed, late, early, false_alarms, .. } =
+            figures;
+        assert_eq!((calls, escalating, speakers), (7, 5, 4));
+        assert_eq!((detected, missed, late, early, false_alarms), (3, 2, 1, 1, 3));
+        assert_eq!(figures.detection_rate.value, 0.6);
+        assert_eq!(figures.calm_calls_alarmed.value, 0.5);
+        assert!((figures.caller_speech_hours - 7.0 / 60.0).abs() < 1e-4);
+        assert!((figures.false_alarms_per_hour.value - 3.0 * 60.0 / 7.0).abs() < 1e-9);
+        // 0, 2, 6, infinite, infinite: the third of five, and the fifth.
+        assert_eq!((figures.delay_s.p50.value, figures.delay_s.p90.value), (6.0, f64::INFINITY));
+        assert_eq!(figures.delay_speech_s.p50.value, 6.0);
+        // b·d / (b·d + (1 − b)·f) = 0.1·0.6 / (0.06 + 0.9·0.5)
+        assert!((figures.precision_at["0.1"].value - 0.06 / 0.51).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_a_suite_cannot_say_is_not_a_number() {
+        let calm = figures(&[(None, None, NEVER)]);
+        assert!(
+            calm.detection_rate.value.is_nan()
+                && calm.delay_s.p50.value.is_nan()
+                && calm.pauc_fpr5.value.is_nan()
+        );
+        assert_eq!(serde_json::to_value(calm.detection_rate).unwrap()["value"], serde_json::Value::Null);
+        let one_sided = figures(&[(None, Some(20.0), 20.0)]);
+        assert!(one_sided.calm_calls_alarmed.value.is_nan());
+    }
+
+    #[test]
+    fn the_interval_of_a_constant_is_the_constant_and_that_of_a_mixture_is_not() {
+        let clusters = Clusters { calls: 4, members: vec![vec![0, 1], vec![2], vec![3]] };
+        let [constant, mean] = FEW.intervals(&clusters, |weights| {
+            let values = weights.iter().zip([1.0, 1.0, 5.0, 9.0]);
+            let all: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+            [3.0, values.map(|(w, v)| f64::from(*w) * v).sum::<f64>() / all]
+        });
+        assert_eq!((constant.low, constant.value, constant.high), (3.0, 3.0, 3.0));
+        assert_eq!(mean.value, 4.0);
+        assert_eq!((mean.low, mean.high), (1.0, 9.0), "all draws of one cluster are among two hundred");
+    }
+
+    #[test]
+    fn calls_of_one_speaker_are_drawn_together_and_widen_the_interval() {
+        let calls = |speaker: &dyn Fn(usize) -> String| {
+            let names: Vec<String> = (0..40).map(speaker).collect();
+            let calls: Vec<_> = names
+                .iter()
+                .enumerate()
+                .map(|(n, name)| (Some(name.as_str()), Some(20.0), if n % 20 < 10 { 20.0 } else { NEVER }))
+                .collect();
+            let rate = figures(&calls).detection_rate;
+            assert_eq!(rate.value, 0.5);
+            rate.high - rate.low
+        };
+        assert!(calls(&|n| format!("{}", n / 10)) > 1.5 * calls(&|n| format!("{n}")));
+    }
+
+    #[test]
+    fn what_was_never_seen_is_bounded_by_the_rule_of_three() {
+        let calls: Vec<_> = (0..30).map(|_| (None, None, NEVER)).collect();
+        let Figures { false_alarms_per_hour, calm_calls_alarmed, .. } = figures(&calls);
+        assert_eq!((false_alarms_per_hour.value, false_alarms_per_hour.low), (0.0, 0.0));
+        assert!((false_alarms_per_hour.high - 3.0 / 0.5).abs() < 1e-9, "three in half an hour");
+        assert_eq!(calm_calls_alarmed.high, 0.1);
+        let found: Vec<_> = (0..30).map(|_| (None, Some(20.0), 20.0)).collect();
+        assert!((figures(&found).detection_rate.low - 0.9).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_percentile_is_the_nearest_rank_of_the_weight() {
+        let delays = [(1.0, 0), (2.0, 1), (3.0, 2), (f64::INFINITY, 3)];
+        let of = |weights: &[u32], q| weighted_percentile(&delays, weights, q);
+        assert_eq!(
+            [of(&[1, 1, 1, 1], 0.5), of(&[1, 1, 1, 1], 0.75), of(&[1, 1, 1, 1], 0.9)],
+            [2.0, 3.0, f64::INFINITY]
+        );
+        assert_eq!(
+            [of(&[0, 0, 1, 0], 0.5), of(&[3, 0, 0, 3], 0.5), of(&[0, 2, 0, 3], 0.5)],
+            [3.0, 1.0, f64::INFINITY]
+        );
+        assert!(of(&[0, 0, 0, 0], 0.5).is_nan());
+        assert_eq!([nearest_rank(&[1.0, 2.0, 3.0, 4.0], 0.025), nearest_rank(&[], 0.5)], [Some(1.0), None]);
+    }
+
+    #[test]
+    fn the_calibration_error_is_the_mean_distance_from_the_diagonal() {
+        let mut bins = [BinSum::default(); BINS];
+        bins[2] = BinSum { scores: 30.0, probability: 30.0 * 0.25, after: 3.0 }; // 0.25 said, 0.1 true
+        bins[8] = BinSum { scores: 10.0, probability: 10.0 * 0.85, after: 9.0 }; // 0.85 said, 0.9 true
+        assert!((expected_calibration_error(&bins) - (0.75 * 0.15 + 0.25 * 0.05)).abs() < 1e-12);
+        assert!(expected_calibration_error(&[BinSum::default(); BINS]).is_nan());
+    }
+
+    #[test]
+    fn the_partial_area_is_the_mean_recall_where_few_are_wrong() {
+        let scores = |list: &[(f64, bool)]| list.iter().map(|(p, after)| (*p, *after, 0)).collect::<Vec<_>>();
+        let negatives = |n: u32| (0..n).map(|i| (0.5 - f64::from(i) / 1000.0, false));
+        // Every positive above every negative: recall is one everywhere.
+        let perfect: Vec<_> = [(0.9, true), (0.8, true)].into_iter().chain(negatives(100)).collect();
+        assert!((partial_area(&scores(&perfect), &[1]) - 1.0).abs() < 1e-12);
+        // Half of the positives above all, half below all: recall is a half in the whole range.
+        let half: Vec<_> = [(0.9, true)].into_iter().chain(negatives(100)).chain([(0.1, true)]).collect();
+        assert!((partial_area(&scores(&half), &[1]) - 0.5).abs() < 1e-12);
+        // All alike: the diagonal, whose mean recall up to 5 % is 2.5 %.
+        assert!(
+            (partial_area(&scores(&[(0.5, true), (0.5, false), (0.5, false)]), &[1]) - 0.025).abs() < 1e-12
+        );
+        // Two of a hundred negatives above the only positive: recall is 0 up to 2 %, and 1 from there to 5 %.
+        let late: Vec<_> =
+            [(0.9, false), (0.9, false), (0.8, true)].into_iter().chain(negatives(98)).collect();
+        assert!((partial_area(&scores(&late), &[1]) - 0.6).abs() < 1e-12);
+        // A weight of two is a call that was drawn twice.
+        let (a, b) = (scores(&late), [(0.9, false, 0), (0.8, true, 1), (0.5, false, 2)]);
+        let twice: Vec<_> = b.iter().chain(&b[..1]).copied().collect();
+        let sorted = |mut v: Vec<(f64, bool, usize)>| {
+            v.sort_by(|x, y| y.0.total_cmp(&x.0));
+            v
+        };
+        assert_eq!(partial_area(&b, &[2, 1, 5]), partial_area(&sorted(twice), &[1, 1, 5]));
+        assert!(partial_area(&a, &[0]).is_nan());
+    }
+
+    #[test]
+    fn numbers_drawn_below_n_are_even_and_the_seed_decides_them() {
+        let draw = |seed| {
+            let mut random = SplitMix(seed);
+            (0..7_000).map(|_| random.below(7)).collect::<Vec<_>>()
+        };
+        let counts = (0..7).map(|n| draw(3).iter().filter(|d| **d == n).count());
+        assert!(
+            counts.clone().all(|count| (880..1_120).contains(&count)),
+            "{:?}",
+            counts.collect::<Vec<_>>()
+        );
+        assert_eq!(draw(3), draw(3));
+        assert_ne!(draw(3), draw(4));
+    }
 }

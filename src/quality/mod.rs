@@ -6,6 +6,16 @@
 pub mod difference;
 pub mod evaluation;
 pub mod figures;
+pub mod junit;
+pub mod report;
 pub mod suite;
 pub mod trace;
+pub mod tune;
 pub mod verdict;
+
+use crate::units::{MediaSpan, MediaTime};
+
+/// A position in a recording, `m:ss.s`.
+pub fn clock(seconds: f64) -> String {
+    (MediaTime::ZERO + MediaSpan::from_seconds(seconds)).to_string()
+}

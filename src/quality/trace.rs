@@ -110,7 +110,7 @@ impl Trace {
             .map_or((MediaTime::ZERO + self.duration, self.speech), |score| (score.at, score.speech));
         let (heard, all) = (self.in_turns(from, at), self.in_turns(from, to));
         let between = then.0.saturating_sub(before.0);
-        MediaSpan(before.0 + if all == 0 { 0 } else { between * heard.min(all) / all })
+        MediaSpan(before.0 + (between * heard.min(all)).checked_div(all).unwrap_or_default())
     }
 
     /// Samples of `from..to` that lie in a turn of the caller.

@@ -1,0 +1,104 @@
+//! Judged calls as JUnit XML: one test case a call, so that CI shows which ones fail.
+
+use std::fmt::Write as _;
+
+use super::{
+    clock,
+    evaluation::{CallOutcome, Evaluation},
+    figures::Figures,
+    suite::{Dimension, Row, Suite},
+    verdict::Outcome,
+};
+
+/// The class of calls of which the suite says neither scenario nor corpus.
+const CLASS: &str = "calls";
+
+/// A `testsuite` of the calls: a missed and a falsely alarmed call fail, and say why.
+pub fn junit(name: &str, suite: &Suite, evaluation: &Evaluation) -> String {
+    let Figures { calls, hours, detection_rate, false_alarms_per_hour, caller_speech_hours, .. } =
+        &evaluation.figures;
+    let failures: Vec<Option<String>> =
+        evaluation.outcomes.iter().map(|call| failure(call, evaluation.within_s)).collect();
+    let failed = failures.iter().flatten().count();
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let _ = writeln!(
+        xml,
+        "<testsuites>\n<testsuite name=\"{}\" tests=\"{calls}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\">\n<properties>",
+        escaped(name)
+    );
+    for (name, value) in [
+        ("software", evaluation.software.to_owned()),
+        ("policy", evaluation.policy.name.clone()),
+        ("model", evaluation.model.as_ref().map_or_else(|| "none".into(), |m| m.name.clone())),
+        ("within_s", evaluation.within_s.to_string()),
+        ("hours", hours.to_string()),
+        ("caller_speech_hours", caller_speech_hours.to_string()),
+        ("detection_rate", format!("{:.4}", detection_rate.value)),
+        ("false_alarms_per_hour", format!("{:.4}", false_alarms_per_hour.value)),
+    ] {
+        let _ = writeln!(xml, "<property name=\"{name}\" value=\"{}\"/>", escaped(&value));
+    }
+    xml.push_str("</properties>\n");
+    for ((call, row), failure) in evaluation.outcomes.iter().zip(&suite.rows).zip(failures) {
+        let _ =
+            write!(xml, "<testcase name=\"{}\" classname=\"{}\"", escaped(&call.file), escaped(class(row)));
+        match failure {
+            None => xml.push_str("/>\n"),
+            Some(words) => {
+                let (kind, words) = (call.outcome.name(), escaped(&words));
+                let _ = writeln!(xml, ">\n<failure type=\"{kind}\" message=\"{words}\"/>\n</testcase>");
+            }
+        }
+    }
+    xml.push_str("</testsuite>\n</testsuites>\n");
+    xml
+}
+
+fn class(row: &Row) -> &str {
+    let group = |dimension| row.groups.get(&dimension).map(String::as_str);
+    group(Dimension::Scenario).or_else(|| group(Dimension::Corpus)).unwrap_or(CLASS)
+}
+
+/// Why a call fails, if it does.
+fn failure(call: &CallOutcome, within_s: f64) -> Option<String> {
+    let alarms: Vec<String> = call.false_alarms_s.iter().map(|s| clock(*s)).collect();
+    let alarms = alarms.join(", ");
+    let early = if alarms.is_empty() { String::new() } else { format!("; false alarm at {alarms}") };
+    let onset = call.onset_s.map_or_else(String::new, clock);
+    match call.outcome {
+        Outcome::Quiet => None,
+        Outcome::Detected if alarms.is_empty() => None,
+        Outcome::Detected => {
+            Some(format!("a transfer before the caller sounds frustrated at {onset}: at {alarms}"))
+        }
+        Outcome::FalseAlarm => Some(format!("a transfer in a calm call: at {alarms}")),
+        Outcome::Missed => {
+            Some(format!("no transfer, though the caller sounds frustrated from {onset}{early}"))
+        }
+        Outcome::Late => {
+            let (at, spoken) =
+                (call.transfer_s.map_or_else(String::new, clock), call.delay_speech_s.unwrap_or_default());
+            Some(format!(
+                "transferred at {at}, {spoken:.1} s of caller speech after {onset}: later than {within_s} s{early}"
+            ))
+        }
+    }
+}
+
+/// Text as it stands in XML and HTML, in an attribute too; what XML 1.0 forbids becomes U+FFFD.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\t' | '\n' | '\r' => out.push(' '),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
