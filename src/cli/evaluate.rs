@@ -12,7 +12,8 @@ use warmline::{
     policy::Policy,
     quality::{
         evaluation::{Costs, Evaluation},
-        junit::junit,
+        figures::Figures,
+        junit::{Limit, junit},
         report::report,
     },
 };
@@ -69,9 +70,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     if let Some(other) = &against {
         evaluation.set_against(other, &played.policy, &played.suite, &played.traces, &question);
     }
+    let limits = limits(arguments, &evaluation);
     let name = arguments.calls.suite.display().to_string();
     if let Some(path) = &arguments.junit {
-        write_file(path, &junit(&name, &played.suite, &evaluation))?;
+        write_file(path, &junit(&name, &played.suite, &evaluation, &limits))?;
     }
     if let Some(path) = &arguments.report {
         let rules = played.policy.rules_for(None, None);
@@ -84,30 +86,31 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     } else {
         Summary { style: is_styled(), out: &mut out }.evaluation(&name, &evaluation)?;
     }
-    Ok(if keeps_limits(arguments, &evaluation) { 0 } else { NO })
+    let broken: Vec<&str> = limits.iter().filter_map(|limit| limit.failure.as_deref()).collect();
+    broken.iter().for_each(|words| complain(words));
+    Ok(if broken.is_empty() { 0 } else { NO })
 }
 
-/// Whether the figures keep what was asked for; says so where they do not.
-fn keeps_limits(arguments: &Arguments, evaluation: &Evaluation) -> bool {
-    let figures = &evaluation.figures;
-    let mut kept = true;
-    if let Some(least) = arguments.min_detection_rate
-        && !(figures.detection_rate.value >= least)
-    {
-        complain(&format!(
-            "detection rate {:.3}: --min-detection-rate asks for {least}",
-            figures.detection_rate.value
-        ));
-        kept = false;
-    }
-    if let Some(most) = arguments.max_false_alarms_per_hour
-        && !(figures.false_alarms_per_hour.value <= most)
-    {
-        let found = figures.false_alarms_per_hour.value;
-        complain(&format!("{found:.2} false alarms per hour: --max-false-alarms-per-hour allows {most}"));
-        kept = false;
-    }
-    kept
+/// The limits that were asked for, and why those fail that are not kept. What the suite cannot say keeps no limit.
+fn limits(arguments: &Arguments, evaluation: &Evaluation) -> Vec<Limit> {
+    let Figures { detection_rate, false_alarms_per_hour, .. } = &evaluation.figures;
+    let least = arguments.min_detection_rate.map(|least| {
+        let (name, found) = (format!("--min-detection-rate {least}"), detection_rate.value);
+        let broken = found < least || found.is_nan();
+        Limit {
+            failure: broken.then(|| format!("{found:.3} of the callers are found: {name} asks for more")),
+            name,
+        }
+    });
+    let most = arguments.max_false_alarms_per_hour.map(|most| {
+        let (name, found) = (format!("--max-false-alarms-per-hour {most}"), false_alarms_per_hour.value);
+        let broken = found > most || found.is_nan();
+        Limit {
+            failure: broken.then(|| format!("{found:.2} false alarms per hour: {name} allows no more")),
+            name,
+        }
+    });
+    least.into_iter().chain(most).collect()
 }
 
 /// Whether standard output is a terminal that wants colours.

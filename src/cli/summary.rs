@@ -135,7 +135,7 @@ impl Summary<'_> {
                 Some((&figures.delay_s.p50, seconds)),
                 CYAN,
                 format!(
-                    "after the onset; in caller speech {}; nine of ten {}; a missed caller waits for ever",
+                    "after the onset, in caller speech {}; nine of ten: {} (missed callers are never)",
                     seconds(figures.delay_speech_s.p50.value),
                     seconds(figures.delay_s.p90.value)
                 ),
@@ -155,7 +155,7 @@ impl Summary<'_> {
                 "calibration error",
                 Some((&figures.ece, three)),
                 CYAN,
-                "mean distance of a score's probability from the truth (ECE)".into(),
+                "ECE: mean distance of a score's probability from the truth".into(),
             ),
             (
                 "recall at ≤5 % FPR",
@@ -207,7 +207,7 @@ impl Summary<'_> {
     }
 
     fn slices(&mut self, evaluation: &Evaluation) -> io::Result<()> {
-        for (dimension, groups) in &evaluation.slices {
+        for (dimension, groups) in evaluation.slices() {
             writeln!(self.out)?;
             let head = format!(
                 "{dimension:>20}  {:>7}  {:15}  {:BAR_WIDTH$}  {:>8}  {:15}  {:>7}",
@@ -362,7 +362,7 @@ fn brief(hours: f64) -> String {
 fn bar(share: f64) -> String {
     let eighths = (share.clamp(0.0, 1.0) * 8.0 * BAR_WIDTH as f64).round() as usize;
     let mut bar = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         bar.extend(EIGHTHS.get(eighths % 8));
     }
     format!("{bar:BAR_WIDTH$}")

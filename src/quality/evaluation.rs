@@ -284,6 +284,11 @@ impl Evaluation {
         }
     }
 
+    /// The groups of calls, dimensions in the order of reports.
+    pub fn slices(&self) -> impl Iterator<Item = (&'static str, &BTreeMap<String, Figures>)> {
+        Dimension::ALL.iter().filter_map(|d| Some((d.name(), self.slices.get(d.name())?)))
+    }
+
     /// Sets the evaluated policy against `other` on the same calls.
     pub fn set_against(
         &mut self,

@@ -44,12 +44,12 @@ impl Figure {
     /// Of what was never seen in `n` tries, draws can only say "never"; its upper end is then 3/n, the rule of three
     /// (Hanley & Lippman-Hand 1983).
     fn widened(self, n: f64) -> Self {
-        if self.value == 0.0 { Self { high: self.high.max(3.0 / n), ..self } } else { self }
+        if self.value <= 0.0 { Self { high: self.high.max(3.0 / n), ..self } } else { self }
     }
 
     /// Likewise of what was seen in every one of `n` tries.
     fn widened_below(self, n: f64) -> Self {
-        if self.value == 1.0 { Self { low: self.low.min(1.0 - 3.0 / n).max(0.0), ..self } } else { self }
+        if self.value >= 1.0 { Self { low: self.low.min(1.0 - 3.0 / n).max(0.0), ..self } } else { self }
     }
 
     fn at_most_one(self) -> Self {
@@ -502,7 +502,7 @@ mod tests {
         policy::Policy,
         quality::{
             suite::{Label, Row},
-            trace::{Trace, spoken},
+            trace::{Trace, tests::spoken},
         },
         units::{MediaSpan, MediaTime},
     };

@@ -13,17 +13,28 @@ use super::{
 /// The class of calls of which the suite says neither scenario nor corpus.
 const CLASS: &str = "calls";
 
-/// A `testsuite` of the calls: a missed and a falsely alarmed call fail, and say why.
-pub fn junit(name: &str, suite: &Suite, evaluation: &Evaluation) -> String {
+/// A limit on the figures of the whole suite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What was asked for.
+    pub name: String,
+    /// Why it is not kept, if it is not.
+    pub failure: Option<String>,
+}
+
+/// A `testsuite` of the calls: a missed and a falsely alarmed call fail, and say why; so does
+/// a limit that is not kept.
+pub fn junit(name: &str, suite: &Suite, evaluation: &Evaluation, limits: &[Limit]) -> String {
     let Figures { calls, hours, detection_rate, false_alarms_per_hour, caller_speech_hours, .. } =
         &evaluation.figures;
     let failures: Vec<Option<String>> =
         evaluation.outcomes.iter().map(|call| failure(call, evaluation.within_s)).collect();
-    let failed = failures.iter().flatten().count();
+    let failed = failures.iter().chain(limits.iter().map(|limit| &limit.failure)).flatten().count();
+    let tests = calls + limits.len();
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         xml,
-        "<testsuites>\n<testsuite name=\"{}\" tests=\"{calls}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\">\n<properties>",
+        "<testsuites>\n<testsuite name=\"{}\" tests=\"{tests}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\">\n<properties>",
         escaped(name)
     );
     for (name, value) in [
@@ -40,18 +51,24 @@ pub fn junit(name: &str, suite: &Suite, evaluation: &Evaluation) -> String {
     }
     xml.push_str("</properties>\n");
     for ((call, row), failure) in evaluation.outcomes.iter().zip(&suite.rows).zip(failures) {
-        let _ =
-            write!(xml, "<testcase name=\"{}\" classname=\"{}\"", escaped(&call.file), escaped(class(row)));
-        match failure {
-            None => xml.push_str("/>\n"),
-            Some(words) => {
-                let (kind, words) = (call.outcome.name(), escaped(&words));
-                let _ = writeln!(xml, ">\n<failure type=\"{kind}\" message=\"{words}\"/>\n</testcase>");
-            }
-        }
+        case(&mut xml, &call.file, class(row), failure.map(|words| (call.outcome.name(), words)));
+    }
+    for Limit { name, failure } in limits {
+        case(&mut xml, name, "limits", failure.clone().map(|words| ("limit", words)));
     }
     xml.push_str("</testsuite>\n</testsuites>\n");
     xml
+}
+
+fn case(xml: &mut String, name: &str, class: &str, failure: Option<(&str, String)>) {
+    let _ = write!(xml, "<testcase name=\"{}\" classname=\"{}\"", escaped(name), escaped(class));
+    match failure {
+        None => xml.push_str("/>\n"),
+        Some((kind, words)) => {
+            let words = escaped(&words);
+            let _ = writeln!(xml, ">\n<failure type=\"{kind}\" message=\"{words}\"/>\n</testcase>");
+        }
+    }
 }
 
 fn class(row: &Row) -> &str {

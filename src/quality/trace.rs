@@ -172,7 +172,7 @@ pub fn decide(
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::quality) mod tests {
     use super::*;
     use crate::policy::Policy;
 
@@ -244,6 +244,3 @@ mod tests {
         }
     }
 }
-
-#[cfg(test)]
-pub(in crate::quality) use tests::spoken;

@@ -345,7 +345,7 @@ mod tests {
     use super::*;
     use crate::{
         policy::BUILT_IN,
-        quality::{figures::Bootstrap, suite::Label, trace::spoken},
+        quality::{figures::Bootstrap, suite::Label, trace::tests::spoken},
         units::{MediaSpan, MediaTime},
     };
 
@@ -399,9 +399,10 @@ mod tests {
         };
         let onset = MediaTime::ZERO + MediaSpan::from_seconds(30.0);
         let rows = (0..40)
-            .map(|n| row(n, if n % 2 == 0 { Label::Escalate { onset } } else { Label::Calm }))
+            .map(|n| row(n, if n.is_multiple_of(2) { Label::Escalate { onset } } else { Label::Calm }))
             .collect();
-        let score = |t: f64, n: usize| if n % 2 == 0 { if t > 30.0 { 0.8 } else { 0.1 } } else { calm };
+        let score =
+            |t: f64, n: usize| if n.is_multiple_of(2) { if t > 30.0 { 0.8 } else { 0.1 } } else { calm };
         let trace = |n| {
             let times = (1..=120).map(|k| f64::from(k) / 2.0);
             spoken(60.0, &times.map(|t| (t, score(t, n))).collect::<Vec<_>>())

@@ -202,25 +202,30 @@ impl Page<'_> {
 
     fn curves(&mut self) {
         self.add("<section class=\"plots\">");
+        let costs = self.evaluation.cost_curve.costs;
+        let costs = format!(
+            "Per hundred calls of this suite, over <i>enter</i>. <i class=\"b too-much\"></i> too much: a transfer that nobody wanted \
+             costs {}. <i class=\"b too-little\"></i> too little: a caller who got no human in time costs {}.",
+            costs.false_alarm, costs.missed
+        );
         let figures = [
             (
                 "Too little against too much",
-                "Callers missed over false alarms per hour of caller speech, as <i>enter</i> moves (call level). Lower left is better. The bold point is this policy.",
+                "Callers missed over false alarms per hour of caller speech, as <i>enter</i> moves. Lower left is better. \
+                 The red point is this policy, a red ring the one it is set against.",
                 self.det(),
             ),
             (
                 "How soon",
-                "Median delay after the onset over false alarms. Points at the top: fewer than half of the callers are found at all.",
+                "Median delay after the onset over false alarms. Open points at the top: fewer than half of the callers are \
+                 found at all.",
                 self.delays(),
             ),
-            (
-                "What mistakes cost",
-                "Per hundred calls of this suite, over <i>enter</i>. Left: transfers that nobody wanted. Right: callers who got no human in time.",
-                self.costs(),
-            ),
+            ("What mistakes cost", &costs, self.costs()),
             (
                 "Does the probability mean what it says",
-                "Share of scores that come after the onset, over their probability. On the diagonal it does. The dots' size is how many scores there are.",
+                "Share of scores that come after the onset, over their probability. On the diagonal it does. The larger a dot, \
+                 the more scores it stands for.",
                 self.reliability(),
             ),
         ];
@@ -271,8 +276,8 @@ impl Page<'_> {
         let figures = &self.evaluation.figures;
         if figures.detection_rate.is_defined() {
             let (rate, alarms) = (figures.detection_rate, figures.false_alarms_per_hour);
-            plot.upwards("interval", alarms.value, (1.0 - rate.high, 1.0 - rate.low));
-            plot.across("interval", 1.0 - rate.value, (alarms.low, alarms.high));
+            plot.upwards("own-interval", alarms.value, (1.0 - rate.high, 1.0 - rate.low));
+            plot.across("own-interval", 1.0 - rate.value, (alarms.low, alarms.high));
             plot.dot("own", own(figures), 6.5, &self.evaluation.policy.name);
         }
         plot.finish()
@@ -322,27 +327,12 @@ impl Page<'_> {
         plot.line("curve", &along(|p| p.cost));
         let present = self.evaluation.policy.thresholds.enter;
         plot.upwards("present", present, (0.0, top));
-        plot.label("name", (present, top), (5.0, 26.0), "start", "now");
+        plot.label("tick", (present, top), (5.0, 10.0), "start", "now");
         if let Some(least) = curve.points.iter().min_by(|a, b| a.cost.total_cmp(&b.cost)) {
             let place = (least.enter, least.cost);
             plot.dot("own", place, 5.0, &format!("least at {:.2}", least.enter));
             plot.label("strong", place, (0.0, -10.0), "middle", &format!("least at {:.2}", least.enter));
         }
-        let (missed, alarm) = (curve.costs.missed, curve.costs.false_alarm);
-        plot.label(
-            "too-little-words",
-            (1.0, 0.0),
-            (-8.0, -8.0),
-            "end",
-            &format!("too little: a missed caller costs {missed}"),
-        );
-        plot.label(
-            "too-much-words",
-            (0.0, 0.0),
-            (8.0, -24.0),
-            "start",
-            &format!("too much: a false alarm costs {alarm}"),
-        );
         plot.finish()
     }
 
@@ -356,7 +346,11 @@ impl Page<'_> {
         let place = |bin: &super::figures::Bin| (bin.mean_probability.value, bin.after_onset.value);
         plot.line("curve", &bins.clone().map(place).collect::<Vec<_>>());
         for bin in bins {
-            plot.upwards("interval", bin.mean_probability.value, (bin.after_onset.low, bin.after_onset.high));
+            plot.upwards(
+                "bin-interval",
+                bin.mean_probability.value,
+                (bin.after_onset.low, bin.after_onset.high),
+            );
             let radius = 3.0 + 6.0 * (bin.scores as f64 / most).sqrt();
             plot.dot("dot", place(bin), radius, &format!("{} scores", bin.scores));
         }

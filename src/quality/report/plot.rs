@@ -7,7 +7,8 @@ use crate::quality::junit::escaped;
 /// Room for the numbers of the left axis.
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 14.0;
-const TOP: f64 = 14.0;
+/// Room for the name of the left axis.
+const TOP: f64 = 26.0;
 /// Room for the numbers and the name of the lower axis.
 const BOTTOM: f64 = 42.0;
 /// Ticks of an axis, at most.
@@ -101,7 +102,7 @@ impl Plot {
         }
         let (name_x, name_y) = (self.x.name, self.y.name);
         self.text(right, self.height - 6.0, "end", "name", name_x);
-        self.text(left + 6.0, top + 10.0, "start", "name", name_y);
+        self.text(4.0, 12.0, "start", "name", name_y);
     }
 
     fn at_x(&self, value: f64) -> f64 {

@@ -17,17 +17,17 @@ use crate::{
 };
 
 const WIDTH: f64 = 1040.0;
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
 /// Where a probability of one lies, and one of zero.
 const TOP: f64 = 20.0;
 const FLOOR: f64 = 112.0;
 /// The lanes of who speaks.
-const CALLER_LANE: f64 = 119.0;
-const AGENT_LANE: f64 = 130.0;
+const CALLER_LANE: f64 = 118.0;
+const AGENT_LANE: f64 = 131.0;
 const LANE_HEIGHT: f64 = 8.0;
-const AXIS: f64 = 142.0;
-const HEIGHT: f64 = 160.0;
+const AXIS: f64 = 143.0;
+const HEIGHT: f64 = 161.0;
 /// Marks of the time axis, at most.
 const MARKS_MAX: u64 = 12;
 /// Seconds between marks, the first that is not too many.
@@ -150,7 +150,7 @@ impl Drawing {
         if let Some(onset) = row.label.onset() {
             let x = self.x(onset);
             let _ = writeln!(self.svg, "<path class=\"onset\" d=\"M{x:.1} {TOP}V{AXIS}\"/>");
-            let words = format!("sounds frustrated from {}", clock(onset.seconds()));
+            let words = format!("onset {}: sounds frustrated from here", clock(onset.seconds()));
             let (anchor, dx) = side(x);
             self.text(x + dx, 11.0, anchor, "onset-words", &words);
         }
@@ -185,7 +185,7 @@ impl Drawing {
 
 /// On which side of a line its words have room.
 fn side(x: f64) -> (&'static str, f64) {
-    if x > WIDTH - 190.0 { ("end", -5.0) } else { ("start", 5.0) }
+    if x > WIDTH - 250.0 { ("end", -5.0) } else { ("start", 5.0) }
 }
 
 fn y(probability: f64) -> f64 {
