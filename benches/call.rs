@@ -15,7 +15,7 @@ use warmline::{
     media::{Caller, Heard, Track},
     policy::{Notice, Policy},
     prosody::Analyser,
-    score::{Model, Scores},
+    score::{Model, Scores, Stages},
     units::MediaSpan,
 };
 
@@ -29,7 +29,7 @@ fn call(criterion: &mut Criterion) {
 
     let config = Arc::new(CallConfig {
         policy: Policy::default(),
-        model: Some(Model::of_features(&warmline::prosody::COLUMNS[22..])),
+        stages: Some(Stages::one(Model::of_features(&warmline::prosody::COLUMNS[22..]))),
     });
     let options = ReplayOptions {
         caller_channel: None,

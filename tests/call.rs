@@ -19,14 +19,34 @@ use warmline::{
     media::TrackFormat,
     packet::Speaker,
     policy::{Notice, Outcome, Policy, Suspension},
-    score::{Model, ScoreError, ScoreRequest, Scores},
+    score::{
+        Calibration, CallerCalibration, Features, Model, ScoreError, ScoreRequest, Scores, Stage, Stages,
+    },
     units::{CallTime, MediaSpan, MediaTime, SampleRate},
     wire::Encoding,
 };
 
 fn config(policy: &str) -> Arc<CallConfig> {
+    with(policy, Stages::one(Model::of_features(&["level_dbfs", "mel_20_db"])))
+}
+
+/// The same with a second model, which is given audio and wants to know each caller's first ten seconds of speech.
+fn two_stages(policy: &str) -> Arc<CallConfig> {
+    let watch = Model::of_features(&["level_dbfs", "mel_20_db"]);
+    let caller = CallerCalibration { weight: 0.0, reference: 0.0, opening_s: 10.0 };
+    let confirm = Model {
+        stage: Stage::Confirm,
+        name: "confirm".into(),
+        features: Features::LogMel,
+        calibration: Calibration { caller: Some(caller), ..watch.calibration.clone() },
+        ..watch.clone()
+    };
+    with(policy, Stages { first: watch, confirm: Some(confirm) })
+}
+
+fn with(policy: &str, stages: Stages) -> Arc<CallConfig> {
     let policy = Policy::parse(&format!("version = \"story\"\n{policy}")).unwrap();
-    Arc::new(CallConfig { policy, model: Some(Model::of_features(&["level_dbfs", "mel_20_db"])) })
+    Arc::new(CallConfig { policy, stages: Some(stages) })
 }
 
 /// Logit of a probability.
@@ -102,6 +122,85 @@ fn the_reason_is_the_rise_that_decided_and_not_a_stronger_one_that_passed() {
     assert!(words.starts_with("sounds frustrated (0.80, heard 0:4"), "{words}");
 }
 
+/// What was asked of each stage and what was told, when `watch` says this and `confirm` that.
+fn staged(
+    policy: &str,
+    watch: impl Fn(f64) -> f32,
+    confirm: impl Fn(f64) -> Result<Scores, ScoreError>,
+) -> (Vec<ScoreRequest>, Vec<String>) {
+    let mut asked = Vec::new();
+    let lines = lines(&fixture("escalating.wav"), &options(), two_stages(policy), 1, &mut |requests| {
+        asked.extend_from_slice(requests);
+        let answer = |r: &ScoreRequest| match r.stage {
+            Stage::Watch => scores(watch(r.at.seconds())),
+            Stage::Confirm => confirm(r.at.seconds()),
+        };
+        requests.iter().map(answer).collect()
+    });
+    (asked, lines)
+}
+
+#[test]
+fn confirm_is_asked_about_the_opening_and_on_suspicion_and_its_word_stands() {
+    let (asked, lines) = staged("", |t| if t > 40.0 { 0.5 } else { 0.1 }, |_| scores(0.2));
+    let (confirmed, heard): (Vec<_>, Vec<_>) =
+        of_type(&lines, "score").into_iter().partition(|score| score["stage"] == "confirm");
+    for score in &confirmed {
+        assert!(
+            score["speech_s"].as_f64().unwrap() <= 10.0 || score["t"].as_f64().unwrap() > 40.0,
+            "{score}"
+        );
+        assert_eq!(score["probability"], 0.2);
+    }
+    for score in &heard {
+        assert!(
+            score["speech_s"].as_f64().unwrap() > 10.0 && score["t"].as_f64().unwrap() <= 40.0,
+            "{score}"
+        );
+        assert_eq!(score["probability"], 0.1);
+    }
+    assert!(!confirmed.is_empty() && !heard.is_empty());
+    let of = |stage| asked.iter().filter(move |r| r.stage == stage);
+    assert_eq!(of(Stage::Confirm).count(), confirmed.len());
+    assert_eq!(of(Stage::Watch).count(), confirmed.len() + heard.len());
+    for request in of(Stage::Confirm) {
+        assert_eq!(request.window.width, warmline::prosody::LOG_MEL_BANDS);
+        assert!((100..=300).contains(&request.window.len()), "{}", request.window.len());
+    }
+}
+
+#[test]
+fn what_watch_suspects_is_no_transfer_until_confirm_says_so() {
+    let transfers = |lines: &[String]| of_type(lines, "transfer").len();
+    let (_, unconfirmed) = staged("", |_| 0.99, |_| scores(0.1));
+    assert_eq!(transfers(&unconfirmed), 0);
+    let (_, failed) = staged("", |_| 0.99, |_| Err(ScoreError::Late));
+    assert_eq!(transfers(&failed), 0, "without an answer there is no evidence");
+    assert!(of_type(&failed, "score_failed").iter().all(|e| e["stage"] == "confirm"));
+    assert!(of_type(&failed, "score").is_empty());
+    let (_, confirmed) =
+        staged("", |t| if t > 35.0 { 0.4 } else { 0.1 }, |t| scores(if t > 35.0 { 0.9 } else { 0.1 }));
+    assert_eq!(transfers(&confirmed), 1, "a mild suspicion is enough to ask");
+    assert_eq!(
+        of_type(&confirmed, "transfer")[0]["packet"]["full"]["provenance"]["model"]["name"],
+        "confirm"
+    );
+    let (_, unsuspected) =
+        staged("[frustration]\nsuspect = 0.5", |_| 0.4, |t| scores(if t > 35.0 { 0.9 } else { 0.1 }));
+    assert_eq!(transfers(&unsuspected), 0, "confirm was not asked");
+}
+
+#[test]
+fn once_confirm_is_suspicious_it_goes_on_listening() {
+    // Watch has one moment of suspicion; confirm hears frustration from then on.
+    let (_, lines) = staged(
+        "",
+        |t| if (40.0..41.0).contains(&t) { 0.5 } else { 0.1 },
+        |t| scores(if t >= 40.0 { 0.9 } else { 0.1 }),
+    );
+    assert_eq!(of_type(&lines, "transfer").len(), 1);
+}
+
 #[test]
 fn a_caller_who_scores_low_is_not_transferred() {
     let lines = lines(&fixture("calm.wav"), &options(), config(""), 1, &mut rising_at(f64::INFINITY));
@@ -151,7 +250,7 @@ fn the_agents_voice_changes_no_score() {
             }
             while let Some(output) = call.poll_output() {
                 if let Output::Score(request) = output {
-                    call.handle_input(CallTime::ZERO, Input::Scored(request.at, scores(0.1)));
+                    call.handle_input(CallTime::ZERO, Input::Scored(request.stage, request.at, scores(0.1)));
                     windows.push(request);
                 }
             }
@@ -191,7 +290,7 @@ fn an_explicit_request_waits_behind_a_score_no_longer_than_its_deadline() {
     assert_eq!((deadline, reason), (CallTime(SCORE_DEADLINE_US), TimeoutReason::ScoreLate));
     call.handle_input(deadline, Input::Timeout);
     assert!(has_transfer(&outputs(&mut call)));
-    call.handle_input(deadline, Input::Scored(asked.at, scores(0.99)));
+    call.handle_input(deadline, Input::Scored(asked.stage, asked.at, scores(0.99)));
     assert!(outputs(&mut call).is_empty(), "a late answer changes nothing");
 }
 
@@ -240,7 +339,7 @@ fn a_track_that_stops_sending_is_given_up_and_the_call_goes_on() {
         while let Some(output) = call.poll_output() {
             if let Output::Score(request) = output {
                 asked += 1;
-                call.handle_input(now, Input::Scored(request.at, scores(0.9)));
+                call.handle_input(now, Input::Scored(request.stage, request.at, scores(0.9)));
             }
         }
     }
@@ -251,12 +350,12 @@ fn a_track_that_stops_sending_is_given_up_and_the_call_goes_on() {
 }
 
 /// What a call says when `packets` samples come at a time and every answer comes `late` packets after its question.
-fn say(packet: u64, late: usize, agent_first: bool) -> Vec<String> {
+fn say(packet: u64, late: usize, agent_first: bool, config: Arc<CallConfig>) -> Vec<String> {
     let mut recording = Recording::open(&fixture("escalating_mulaw.wav")).unwrap();
     let mut bytes = Vec::new();
     recording.packet(8_000 * 50, &mut bytes).unwrap();
-    let mut call = mulaw_call();
-    let mut answers: VecDeque<(usize, MediaTime)> = VecDeque::new();
+    let mut call = mulaw_call(config);
+    let mut answers: VecDeque<(usize, Stage, MediaTime)> = VecDeque::new();
     let mut said = Vec::new();
     let size = usize::try_from(2 * packet).unwrap();
     let tracks =
@@ -265,17 +364,17 @@ fn say(packet: u64, late: usize, agent_first: bool) -> Vec<String> {
         for track in tracks {
             call.handle_input(CallTime::ZERO, Input::Media { track, position: packet * n as u64, payload });
         }
-        while let Some((_, at)) = answers.pop_front_if(|(asked, _)| *asked + late <= n) {
-            call.handle_input(CallTime::ZERO, Input::Scored(at, story(at)));
+        while let Some((_, stage, at)) = answers.pop_front_if(|(asked, ..)| *asked + late <= n) {
+            call.handle_input(CallTime::ZERO, Input::Scored(stage, at, story(at)));
         }
         collect(&mut call, n, &mut answers, &mut said);
     }
     call.handle_input(CallTime::ZERO, Input::Ended("end_of_recording"));
     collect(&mut call, 0, &mut answers, &mut said);
-    for (_, at) in answers {
-        call.handle_input(CallTime::ZERO, Input::Scored(at, story(at)));
+    while let Some((_, stage, at)) = answers.pop_front() {
+        call.handle_input(CallTime::ZERO, Input::Scored(stage, at, story(at)));
+        collect(&mut call, 0, &mut answers, &mut said);
     }
-    said.extend(outputs(&mut call).iter().filter_map(tell));
     said
 }
 
@@ -283,10 +382,15 @@ fn story(at: MediaTime) -> Result<Scores, ScoreError> {
     scores(if at.seconds() > 30.0 { 0.95 } else { 0.2 })
 }
 
-fn collect(call: &mut Call, n: usize, answers: &mut VecDeque<(usize, MediaTime)>, said: &mut Vec<String>) {
+fn collect(
+    call: &mut Call,
+    n: usize,
+    answers: &mut VecDeque<(usize, Stage, MediaTime)>,
+    said: &mut Vec<String>,
+) {
     for output in outputs(call) {
         if let Output::Score(request) = &output {
-            answers.push_back((n, request.at));
+            answers.push_back((n, request.stage, request.at));
         }
         said.extend(tell(&output));
     }
@@ -301,12 +405,15 @@ proptest! {
         late in 0_usize..400,
         agent_first: bool,
     ) {
-        static PLAIN: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
-        let plain = PLAIN.get_or_init(|| say(160, 0, false));
-        prop_assert!(plain.iter().any(|l| l.contains("\"type\":\"transfer\"")), "the story has no transfer");
-        // No more than SCORES_UNDER_WAY_MAX half seconds may go by before an answer.
-        let late = late.min(usize::try_from(30 * 8_000 / packet).unwrap());
-        prop_assert_eq!(&say(packet, late, agent_first), plain);
+        static PLAIN: std::sync::OnceLock<[Vec<String>; 2]> = std::sync::OnceLock::new();
+        let plain = PLAIN.get_or_init(|| [config(""), two_stages("")].map(|config| say(160, 0, false, config)));
+        // No more than SCORES_UNDER_WAY_MAX half seconds may go by before an answer; `confirm` is asked one hop at a time.
+        for ((plain, config), seconds) in plain.iter().zip([config(""), two_stages("")]).zip([30.0, 0.4]) {
+            prop_assert!(plain.iter().any(|l| l.contains("\"type\":\"transfer\"")), "the story has no transfer");
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+            let late = late.min((seconds * 8_000.0 / packet as f64) as usize);
+            prop_assert_eq!(&say(packet, late, agent_first, config), plain);
+        }
     }
 }
 
@@ -342,10 +449,10 @@ fn stereo_call(config: Arc<CallConfig>) -> Call {
     Call::new(CallId::new("c"), start(track(0), Some(track(1))), config).unwrap()
 }
 
-fn mulaw_call() -> Call {
+fn mulaw_call(config: Arc<CallConfig>) -> Call {
     let track =
         |channel| TrackFormat { encoding: Encoding::Pcmu, rate: SampleRate(8_000), channels: 2, channel };
-    Call::new(CallId::new("c"), start(track(0), Some(track(1))), config("")).unwrap()
+    Call::new(CallId::new("c"), start(track(0), Some(track(1))), config).unwrap()
 }
 
 fn caller_packets() -> Vec<Vec<u8>> {

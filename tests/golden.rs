@@ -28,7 +28,7 @@ use warmline::{
         suite::Suite,
         trace::Trace,
     },
-    score::{Model, ScoreError, Scores},
+    score::{Model, ScoreError, Scores, Stages},
     units::{CallTime, MediaSpan, MediaTime},
 };
 
@@ -103,7 +103,7 @@ fn story() -> (Vec<String>, Vec<ContextPacket>) {
         sha256: "5c".repeat(32),
         ..Model::of_features(&["level_dbfs", "mel_20_db"])
     };
-    let config = CallConfig { policy: Policy::parse(POLICY).unwrap(), model: Some(model) };
+    let config = CallConfig { policy: Policy::parse(POLICY).unwrap(), stages: Some(Stages::one(model)) };
     let mut call = Call::new(id, start, Arc::new(config)).unwrap();
 
     let (mut lines, mut packets) = (Vec::new(), Vec::new());
@@ -112,7 +112,10 @@ fn story() -> (Vec<String>, Vec<ContextPacket>) {
         while let Some(output) = call.poll_output() {
             match output {
                 Output::Score(request) => {
-                    call.handle_input(CallTime::ZERO, Input::Scored(request.at, score(request.at)));
+                    call.handle_input(
+                        CallTime::ZERO,
+                        Input::Scored(request.stage, request.at, score(request.at)),
+                    );
                 }
                 Output::Act(Action::Transfer { packet, .. }) => packets.push(*packet),
                 Output::Tell(event) => lines.push(line(&event)),
@@ -240,13 +243,14 @@ fn evaluation() -> Value {
     let model =
         Model { name: "scripted 1".into(), sha256: "5c".repeat(32), ..Model::of_features(&["level_dbfs"]) };
     let named = Named { name: model.name.clone(), sha256: model.sha256.clone() };
+    let stages = Stages::one(model);
     let policy = Policy::parse(POLICY).unwrap();
     let traces: Vec<Trace> = suite
         .rows
         .iter()
         .map(|row| {
             let rises = row.file.contains("escalating") || row.file.contains("happy");
-            scripted_trace(row, &policy, &model, |at| if rises && at > 30.0 { 1.4 } else { -1.4 })
+            scripted_trace(row, &policy, &stages, |_, at| if rises && at > 30.0 { 1.4 } else { -1.4 })
         })
         .collect();
     let question = Question {
@@ -254,9 +258,9 @@ fn evaluation() -> Value {
         bootstrap: Bootstrap { resamples: 40, seed: 1 },
         costs: Costs { false_alarm: 1.0, missed: 5.0 },
     };
-    let mut evaluation = Evaluation::new(&suite, &traces, &policy, Some(named), &question);
+    let mut evaluation = Evaluation::new(&suite, &traces, &policy, vec![named], &question);
     let other = Policy::parse("version = \"other\"\n[frustration]\nsustain_s = 4.0\n").unwrap();
-    evaluation.set_against(&other, &policy, &suite, &traces, &question);
+    evaluation.set_against(&other, &traces, &policy, &traces, &suite, &question);
     serde_json::to_value(&evaluation).unwrap()
 }
 

@@ -24,7 +24,7 @@ use warmline::{
         suite::Suite,
         trace::{Trace, decide},
     },
-    score::Model,
+    score::{Model, Stage, Stages},
     units::MediaTime,
 };
 
@@ -50,31 +50,22 @@ fn policy(settings: &str) -> Policy {
     Policy::parse(&format!("version = \"t\"\n[frustration]\n{settings}")).unwrap()
 }
 
-/// Log-odds that wander, differently for each call, and pass any threshold now and then.
-fn wandering(salt: f32) -> impl Fn(f64) -> f32 {
+/// Log-odds that wander, differently for each call and stage, and pass any threshold now and then.
+fn wandering(salt: f32) -> impl Fn(Stage, f64) -> f32 {
     #[allow(clippy::cast_possible_truncation, reason = "seconds of a call")]
-    move |at| {
-        let at = at as f32;
+    move |stage, at| {
+        let (at, salt) = (at as f32, if stage == Stage::Watch { salt } else { salt + 0.7 });
         2.5 * (at / 3.1 + salt).sin() + 1.5 * (at / 0.9 + 2.0 * salt).sin()
     }
 }
 
-#[test]
-fn what_is_decided_without_audio_is_what_replay_decides() {
+/// Decides every call of the bundled suite under every policy, from replays under every other: transfers there were.
+fn decide_anew(stages: &Stages, policies: &[Policy]) -> usize {
     let suite = Suite::read(&fixture("suite.csv")).unwrap();
-    let model = Model::of_features(&["level_dbfs"]);
-    let policies = [
-        "",
-        "enter = 0.5\nexit = 0.5\nsustain_s = 0.0\nwarm_up_s = 0.0",
-        "enter = 0.6\nexit = 0.1\nsustain_s = 4.0",
-        "enter = 0.9\nexit = 0.2\nsustain_s = 1.0\nwarm_up_s = 12.0",
-        "enter = 0.0\nexit = 0.0\nsustain_s = 9.0",
-    ]
-    .map(policy);
     let mut transfers = 0;
     for (row, salt) in suite.rows.iter().zip([0.0_f32, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) {
         let replayed: Vec<Trace> =
-            policies.iter().map(|p| scripted_trace(row, p, &model, wandering(salt))).collect();
+            policies.iter().map(|p| scripted_trace(row, p, stages, wandering(salt))).collect();
         for (policy, own) in policies.iter().zip(&replayed) {
             for trace in &replayed {
                 assert_eq!(trace.scores, own.scores, "{}: scores depend on the policy", row.file);
@@ -85,7 +76,36 @@ fn what_is_decided_without_audio_is_what_replay_decides() {
             transfers += own.transfers.len();
         }
     }
+    transfers
+}
+
+#[test]
+fn what_is_decided_without_audio_is_what_replay_decides() {
+    let policies = [
+        "",
+        "enter = 0.5\nexit = 0.5\nsustain_s = 0.0\nwarm_up_s = 0.0",
+        "enter = 0.6\nexit = 0.1\nsustain_s = 4.0",
+        "enter = 0.9\nexit = 0.2\nsustain_s = 1.0\nwarm_up_s = 12.0",
+        "enter = 0.0\nexit = 0.0\nsustain_s = 9.0",
+    ]
+    .map(policy);
+    let transfers = decide_anew(&Stages::one(Model::of_features(&["level_dbfs"])), &policies);
     assert!((8..35).contains(&transfers), "{transfers} transfers: the scores must tell the policies apart");
+}
+
+#[test]
+fn with_two_stages_too_as_long_as_the_policies_suspect_alike() {
+    let watch = Model::of_features(&["level_dbfs"]);
+    let confirm = Model { stage: Stage::Confirm, ..watch.clone() };
+    let policies = [
+        "",
+        "enter = 0.5\nexit = 0.5\nsustain_s = 0.0\nwarm_up_s = 0.0",
+        "enter = 0.6\nexit = 0.1\nsustain_s = 4.0",
+        "enter = 0.3\nexit = 0.3\nsustain_s = 6.0",
+    ]
+    .map(policy);
+    let transfers = decide_anew(&Stages { first: watch, confirm: Some(confirm) }, &policies);
+    assert!((6..28).contains(&transfers), "{transfers} transfers: the scores must tell the policies apart");
 }
 
 #[test]

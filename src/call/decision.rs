@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Action, CallConfig, CallId, CallStart, Event, Output, What,
-    hearing::{Hop, Item, Score},
+    hearing::{Hop, Item, Judgement, Score},
 };
 use crate::{
     packet::{
@@ -19,8 +19,8 @@ use crate::{
         Cue, Decision as Verdict, Escalation, Notice, NoticeRule, Observation, Outcome, State, Suspension,
     },
     prosody::{Baseline, Deviation, FEATURE_SET, Summary},
-    score::{CallerScores, Model, ScoreError, Scores},
-    units::{MediaSpan, MediaTime, Probability},
+    score::{CallerScores, Model, ScoreError, ScoreRequest, Scores, Stage, Stages},
+    units::{CallTime, MediaSpan, MediaTime, Probability},
 };
 
 /// Turns that are remembered.
@@ -46,10 +46,10 @@ pub(super) struct Decision {
     context: CallContext,
     escalation: Escalation,
     notice: Notice,
-    scores: Option<CallerScores>,
+    judges: Option<Judges>,
     baseline: Baseline,
     recent: VecDeque<(MediaTime, Summary)>,
-    last: Option<Probability>,
+    last: Option<Judgement>,
     rising: Option<Rising>,
     moments: Vec<Moment>,
     trend: VecDeque<Option<f64>>,
@@ -63,6 +63,59 @@ pub(super) struct Decision {
     transfers: u32,
     seconds_in: BTreeMap<&'static str, f64>,
     state_since: MediaTime,
+}
+
+/// What each stage has said of this caller.
+struct Judges {
+    first: (Stage, CallerScores),
+    confirm: Option<CallerScores>,
+    /// Caller speech over which `confirm` learns what is usual for this caller.
+    opening_s: f64,
+    confirmed: Option<Probability>,
+}
+
+impl Judges {
+    fn new(stages: &Stages) -> Self {
+        let scores = |model: &Model| CallerScores::new(model.calibration.clone());
+        let opening = stages.confirm.as_ref().and_then(|model| model.calibration.caller.as_ref());
+        Self {
+            first: (stages.first.stage, scores(&stages.first)),
+            confirm: stages.confirm.as_ref().map(scores),
+            opening_s: opening.map_or(0.0, |caller| caller.opening_s),
+            confirmed: None,
+        }
+    }
+
+    fn judge(
+        &mut self,
+        stage: Stage,
+        speech: MediaSpan,
+        answer: Result<Scores, ScoreError>,
+    ) -> Result<Option<Judgement>, ScoreError> {
+        let is_first = stage == self.first.0;
+        let scores = if is_first { Some(&mut self.first.1) } else { self.confirm.as_mut() };
+        let (Some(scores), answer) = (scores, answer?) else { return Ok(None) };
+        if answer.speech.is_some_and(|logit| logit < 0.0) {
+            return Ok(None);
+        }
+        let raw =
+            Probability::from_logit(f64::from(answer.frustration)).map_err(|_| ScoreError::NotFinite)?;
+        let probability = scores.observe(answer.frustration, speech)?;
+        if !is_first {
+            self.confirmed = Some(probability);
+        }
+        Ok(Some(Judgement { stage, probability, raw }))
+    }
+
+    /// Whether `confirm` has to hear what the first stage heard: it is suspicious, or `confirm` was when last asked, or this
+    /// caller's opening is being learnt.
+    fn doubt(&self, first: Judgement, suspect: Probability, speech: MediaSpan) -> bool {
+        self.confirm.is_some()
+            && first.stage == self.first.0
+            && (first.probability >= suspect
+                || self.confirmed.is_some_and(|p| p >= suspect)
+                || speech.seconds() <= self.opening_s)
+    }
 }
 
 /// A stretch in which the score is above `enter`.
@@ -91,7 +144,7 @@ impl Decision {
             config: Arc::clone(config),
             escalation,
             notice,
-            scores: config.model.as_ref().map(|m| CallerScores::new(m.calibration.clone())),
+            judges: config.stages.as_ref().map(Judges::new),
             baseline: Baseline::default(),
             recent: VecDeque::new(),
             last: None,
@@ -150,36 +203,34 @@ impl Decision {
 
     fn hop(&mut self, at: MediaTime, hop: Hop, outputs: &mut VecDeque<Output>) {
         self.speech = hop.speech;
-        let probability = match hop.score {
-            Score::Answered(answer) => self.judge(at, answer, outputs),
-            Score::NotAsked | Score::Awaited { .. } => None,
+        let judged = match hop.score {
+            Score::Judged(judged) => judged,
+            Score::NotAsked | Score::Awaited { .. } | Score::Answered { .. } => None,
         };
-        self.extend_trend(at, probability.map(|(p, _)| p));
+        self.extend_trend(at, judged.map(|j| j.probability));
         if let Some(summary) = hop.summary {
             self.remember(at, summary);
         }
-        let Some((probability, raw)) = probability else {
+        let Some(judgement @ Judgement { stage, probability, raw }) = judged else {
             let heard = self.speech > MediaSpan::ZERO;
             let why = if heard { "too little speech of late" } else { "no speech" };
             self.observe(at, Observation::Unscored { heard }, why, outputs);
             return;
         };
-        self.last = Some(probability);
+        self.last = Some(judgement);
         self.peak = self.peak.max(Some(probability));
         let before = self.escalation.state();
         let verdict = self.escalation.observe(at, Observation::Scored { speech: self.speech, probability });
         let after = self.escalation.state();
-        if let Some(model) = &self.config.model {
-            let score = What::Score {
-                stage: model.stage,
-                probability: probability.get(),
-                raw: raw.get(),
-                state: after.name(),
-                speech_s: self.speech.seconds(),
-                baseline: self.baseline.is_established(),
-            };
-            self.tell(at, score, outputs);
-        }
+        let score = What::Score {
+            stage,
+            probability: probability.get(),
+            raw: raw.get(),
+            state: after.name(),
+            speech_s: self.speech.seconds(),
+            baseline: self.baseline.is_established(),
+        };
+        self.tell(at, score, outputs);
         let deciding = self.follow_rise(at, probability, verdict.is_some());
         let words = format!("score {:.2}", probability.get());
         self.changed(at, before, &words, outputs);
@@ -188,23 +239,39 @@ impl Decision {
         }
     }
 
-    /// The calibrated and the raw probability of an answer, if it is one of a voice.
+    /// Judges what a stage answered. When `confirm` has to hear the same speech, the hop waits for it, and the request is
+    /// given back.
+    pub(super) fn weigh(
+        &mut self,
+        now: CallTime,
+        at: MediaTime,
+        hop: &mut Hop,
+        outputs: &mut VecDeque<Output>,
+    ) -> Option<ScoreRequest> {
+        let Score::Answered { stage, answer } = hop.score else { return None };
+        let judged = self.judge(stage, at, hop.speech, answer, outputs);
+        let suspect = self.escalation.rules().suspect;
+        let evidence = hop.kept.take();
+        if let (Some(judgement), Some(evidence), Some(judges)) = (judged, evidence, &mut self.judges)
+            && judges.doubt(judgement, suspect, hop.speech)
+        {
+            hop.score = Score::Awaited { stage: Stage::Confirm, asked: now };
+            return Some(ScoreRequest { stage: Stage::Confirm, at, window: evidence.into_window() });
+        }
+        hop.score = Score::Judged(judged);
+        None
+    }
+
+    /// What an answer says of the caller, if it is one of a voice.
     fn judge(
         &mut self,
+        stage: Stage,
         at: MediaTime,
+        speech: MediaSpan,
         answer: Result<Scores, ScoreError>,
         outputs: &mut VecDeque<Output>,
-    ) -> Option<(Probability, Probability)> {
-        let (model, scores) = (self.config.model.as_ref()?, self.scores.as_mut()?);
-        let stage = model.stage;
-        let judged = answer.and_then(|answer| {
-            if answer.speech.is_some_and(|logit| logit < 0.0) {
-                return Ok(None);
-            }
-            let raw =
-                Probability::from_logit(f64::from(answer.frustration)).map_err(|_| ScoreError::NotFinite)?;
-            Ok(Some((scores.observe(answer.frustration, self.speech)?, raw)))
-        });
+    ) -> Option<Judgement> {
+        let judged = self.judges.as_mut()?.judge(stage, speech, answer);
         judged.unwrap_or_else(|error| {
             self.tell(at, What::ScoreFailed { stage, why: error.to_string() }, outputs);
             None
@@ -219,7 +286,7 @@ impl Decision {
                 false
             }
         };
-        if calm && self.last.is_none_or(|p| p < self.escalation.rules().exit) {
+        if calm && self.last.is_none_or(|j| j.probability < self.escalation.rules().exit) {
             self.baseline.observe(&summary);
         }
         if self.recent.len() == RECENT_MAX {
@@ -230,7 +297,7 @@ impl Decision {
 
     /// Turns a rise into a moment of evidence when it is over, or when it decides; answers with that moment.
     fn follow_rise(&mut self, at: MediaTime, probability: Probability, decided: bool) -> Option<Moment> {
-        let window = self.config.model.as_ref().map_or(MediaSpan::ZERO, window_span);
+        let window = self.config.stages.as_ref().map_or(MediaSpan::ZERO, |s| window_span(&s.first));
         let rising = matches!(self.escalation.state(), State::Rising { .. }) || decided;
         if rising {
             // The window may reach back over the agent's turn; what is heard now began with the caller's.
@@ -382,7 +449,7 @@ impl Decision {
     }
 
     fn transfer(&mut self, verdict: Verdict, moment: Option<&Moment>, outputs: &mut VecDeque<Output>) {
-        let probability = self.last.map_or(0.0, Probability::get);
+        let probability = self.last.map_or(0.0, |j| j.probability.get());
         let heard = moment.map_or_else(String::new, |m| {
             let span = format!(", heard {}-{}", clock(m.from_s), clock(m.to_s));
             let changes = words(&m.changes);
@@ -395,7 +462,7 @@ impl Decision {
         let transfer = self.id.transfer(self.transfers);
         self.transfers += 1;
         let acoustic = verdict.cue == Cue::Frustration;
-        let probability = self.last;
+        let probability = self.last.map(|j| j.probability);
         let trigger = Trigger {
             cue: verdict.cue,
             at_s: seconds(verdict.at),
@@ -441,13 +508,17 @@ impl Decision {
                 software: concat!("warmline ", env!("CARGO_PKG_VERSION")).into(),
                 policy: Named { name: policy.version().into(), sha256: policy.sha256().into() },
                 model: self
-                    .config
-                    .model
-                    .as_ref()
+                    .deciding_model()
                     .map(|m| Named { name: m.name.clone(), sha256: m.sha256.clone() }),
                 feature_set: FEATURE_SET.into(),
             },
         }
+    }
+
+    /// The model whose word stood last; before any has, the one that is asked first.
+    fn deciding_model(&self) -> Option<&Model> {
+        let stages = self.config.stages.as_ref()?;
+        self.last.and_then(|j| stages.of(j.stage)).or(Some(&stages.first))
     }
 
     /// One entry a second: the last score in it.

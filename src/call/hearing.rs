@@ -10,8 +10,8 @@ use crate::{
     packet::Speaker,
     policy::{Notice, Outcome, Suspension},
     prosody::{Analyser, Lld, Summariser, Summary, loudness::level_dbfs},
-    score::{Model, ScoreError, ScoreRequest, Scores, SpeechWindow, Stage},
-    units::{CallTime, MediaSpan, MediaTime},
+    score::{Evidence, ScoreError, ScoreRequest, Scores, SpeechMemory, Stage, Stages},
+    units::{CallTime, MediaSpan, MediaTime, Probability},
 };
 
 /// Media time without speech after which a window is forgotten: it would mix then with now.
@@ -63,18 +63,41 @@ pub(super) struct Hop {
     /// The new speech in it, if there was enough.
     pub(super) summary: Option<Summary>,
     pub(super) score: Score,
+    /// What `confirm` can be asked about, until it is clear whether it will be.
+    pub(super) kept: Option<Evidence>,
 }
 
 #[derive(Debug)]
 pub(super) enum Score {
     NotAsked,
-    Awaited { asked: CallTime },
-    Answered(Result<Scores, ScoreError>),
+    Awaited {
+        stage: Stage,
+        asked: CallTime,
+    },
+    Answered {
+        stage: Stage,
+        answer: Result<Scores, ScoreError>,
+    },
+    /// What stands after every stage that was to be asked has answered; `None` if it is not of a voice, or failed.
+    Judged(Option<Judgement>),
+}
+
+/// What a model makes of the caller's voice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judgement {
+    pub(super) stage: Stage,
+    /// Calibrated.
+    pub(super) probability: Probability,
+    pub(super) raw: Probability,
 }
 
 impl Item {
-    pub(super) fn asked(&self) -> Option<CallTime> {
-        if let Self::Hop(Hop { score: Score::Awaited { asked }, .. }) = self { Some(*asked) } else { None }
+    pub(super) fn asked(&self) -> Option<(Stage, CallTime)> {
+        if let Self::Hop(Hop { score: Score::Awaited { stage, asked }, .. }) = self {
+            Some((*stage, *asked))
+        } else {
+            None
+        }
     }
 
     pub(super) fn is_awaited(&self) -> bool {
@@ -82,8 +105,10 @@ impl Item {
     }
 
     pub(super) fn answer(&mut self, answer: Result<Scores, ScoreError>) {
-        if let Self::Hop(hop) = self {
-            hop.score = Score::Answered(answer);
+        if let Some((stage, _)) = self.asked()
+            && let Self::Hop(hop) = self
+        {
+            hop.score = Score::Answered { stage, answer };
         }
     }
 }
@@ -109,14 +134,14 @@ pub(super) struct CallerEar {
 }
 
 impl CallerEar {
-    pub(super) fn new(format: TrackFormat, model: Option<&Model>) -> Result<Self, TrackError> {
-        let hop_frames = model.map_or(HOP_FRAMES, |m| m.hop_frames);
+    pub(super) fn new(format: TrackFormat, stages: Option<&Stages>) -> Result<Self, TrackError> {
+        let hop_frames = stages.map_or(HOP_FRAMES, |stages| stages.first.hop_frames);
         let hop = MediaSpan((hop_frames * FRAME_STEP) as u64);
         Ok(Self {
             track: Track::new(format)?,
             ear: Ear {
                 analyser: Analyser::new(),
-                scoring: model.map(|m| (m.stage, m.min_frames, SpeechWindow::new(m))),
+                memories: stages.map(Memories::new),
                 summariser: Summariser::default(),
                 attention: Attention::Scored,
                 from: MediaTime::ZERO,
@@ -201,7 +226,7 @@ struct Desk<'a> {
 /// Frames of the caller → descriptors, windows and summaries.
 struct Ear {
     analyser: Analyser,
-    scoring: Option<(Stage, usize, SpeechWindow)>,
+    memories: Option<Memories>,
     summariser: Summariser,
     attention: Attention,
     /// Frames before this may not be scored.
@@ -216,6 +241,36 @@ struct Ear {
     absent_since: Option<MediaTime>,
 }
 
+/// What is kept of the caller's speech for each model.
+struct Memories {
+    stage: Stage,
+    min_frames: usize,
+    first: SpeechMemory,
+    confirm: Option<(usize, SpeechMemory)>,
+}
+
+impl Memories {
+    fn new(stages: &Stages) -> Self {
+        let Stages { first, confirm } = stages;
+        Self {
+            stage: first.stage,
+            min_frames: first.min_frames,
+            first: SpeechMemory::new(first),
+            confirm: confirm.as_ref().map(|model| (model.min_frames, SpeechMemory::new(model))),
+        }
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut SpeechMemory> {
+        std::iter::once(&mut self.first).chain(self.confirm.iter_mut().map(|(_, memory)| memory))
+    }
+
+    /// Whether each model has enough to go by.
+    fn is_enough(&self) -> bool {
+        self.first.frames() >= self.min_frames
+            && self.confirm.as_ref().is_none_or(|(min_frames, memory)| memory.frames() >= *min_frames)
+    }
+}
+
 impl Ear {
     fn hear(&mut self, frame: &Frame<'_, Caller>, desk: &mut Desk<'_>) {
         if frame.at < *desk.through {
@@ -223,7 +278,10 @@ impl Ear {
         }
         if self.attention == Attention::None {
             self.pass(frame.at + STEP, desk);
-        } else if let Some(lld) = self.analyser.observe(frame) {
+            return;
+        }
+        self.memories.iter_mut().flat_map(Memories::all).for_each(|memory| memory.hear(frame));
+        if let Some(lld) = self.analyser.observe(frame) {
             self.take(&lld, desk);
         }
     }
@@ -251,17 +309,20 @@ impl Ear {
         self.from = now;
         self.new_frames = 0;
         self.summariser.clear();
-        if let Some((_, _, window)) = &mut self.scoring {
-            window.clear();
-        }
+        self.forget_speech();
         if before == Attention::None {
             self.close_absence(now, items);
         }
         if attention == Attention::None {
             self.analyser.finish(|_| ());
+            self.memories.iter_mut().flat_map(Memories::all).for_each(SpeechMemory::forget_waiting);
             self.stop_speaking(now, items);
             self.absent_since = Some(now);
         }
+    }
+
+    fn forget_speech(&mut self) {
+        self.memories.iter_mut().flat_map(Memories::all).for_each(SpeechMemory::clear);
     }
 
     fn close_absence(&mut self, now: MediaTime, items: &mut VecDeque<(MediaTime, Item)>) {
@@ -282,14 +343,13 @@ impl Ear {
             self.speaking = lld.speech;
             desk.items.push_back((lld.at, Item::Speech { speaker: Speaker::Caller, on: lld.speech }));
         }
-        if lld.speech && self.attention == Attention::Scored && lld.at >= self.from {
+        let scored = self.attention == Attention::Scored && lld.at >= self.from;
+        self.memories.iter_mut().flat_map(Memories::all).for_each(|memory| memory.settle(lld, scored));
+        if lld.speech && scored {
             self.speech += STEP;
             self.last_speech = lld.at;
             self.new_frames += 1;
             self.summariser.observe(lld);
-            if let Some((_, _, window)) = &mut self.scoring {
-                window.push(lld);
-            }
         }
         self.pass(lld.at + STEP, desk);
     }
@@ -308,23 +368,23 @@ impl Ear {
         }
         let at = MediaTime(to.0 - to.0 % self.hop.0);
         self.next_hop = at + self.hop;
-        if at.since(self.last_speech) > WINDOW_LIFETIME
-            && let Some((_, _, window)) = &mut self.scoring
-        {
-            window.clear();
+        if at.since(self.last_speech) > WINDOW_LIFETIME {
+            self.forget_speech();
         }
-        let mut score = Score::NotAsked;
-        if let Some((stage, min_frames, window)) = &self.scoring
+        let (mut score, mut kept) = (Score::NotAsked, None);
+        if let Some(memories) = &self.memories
             && self.new_frames >= NEW_SPEECH_FRAMES
-            && window.len() >= *min_frames
+            && memories.is_enough()
         {
             self.new_frames = 0;
-            let request = ScoreRequest { stage: *stage, at, window: window.snapshot() };
-            desk.outputs.push_back(Output::Score(request));
-            score = Score::Awaited { asked: desk.now };
+            let stage = memories.stage;
+            let window = memories.first.evidence().into_window();
+            desk.outputs.push_back(Output::Score(ScoreRequest { stage, at, window }));
+            score = Score::Awaited { stage, asked: desk.now };
+            kept = memories.confirm.as_ref().map(|(_, memory)| memory.evidence());
         }
         let summary = self.summariser.take();
-        desk.items.push_back((at, Item::Hop(Hop { speech: self.speech, summary, score })));
+        desk.items.push_back((at, Item::Hop(Hop { speech: self.speech, summary, score, kept })));
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     media::{Received, TrackError, TrackFormat},
     packet::{ContextPacket, Speaker},
     policy::{Notice, Outcome, Policy, Suspension},
-    score::{Model, ScoreError, ScoreRequest, Scores},
+    score::{ScoreError, ScoreRequest, Scores, Stage, Stages},
     units::{CallTime, MediaTime},
 };
 
@@ -77,7 +77,7 @@ pub struct CallConfig {
     /// When to act.
     pub policy: Policy,
     /// What scores the voice; without it only cues beyond the voice decide.
-    pub model: Option<Model>,
+    pub stages: Option<Stages>,
 }
 
 /// What is known when a call begins.
@@ -115,8 +115,8 @@ pub enum Input<'a> {
         /// Whole samples in the track's encoding.
         payload: &'a [u8],
     },
-    /// The answer to the score request of that moment.
-    Scored(MediaTime, Result<Scores, ScoreError>),
+    /// The answer to the score request of that stage and moment.
+    Scored(Stage, MediaTime, Result<Scores, ScoreError>),
     /// The caller pressed a key.
     Dtmf(char),
     /// The caller was told, or agreed.
@@ -191,7 +191,7 @@ impl Call {
     /// When a track is of a rate or channel that `media/` does not read.
     pub fn new(id: CallId, start: CallStart, config: Arc<CallConfig>) -> Result<Self, TrackError> {
         let agent = start.agent.map(AgentEar::new).transpose()?;
-        let caller = CallerEar::new(start.caller, config.model.as_ref())?;
+        let caller = CallerEar::new(start.caller, config.stages.as_ref())?;
         let given = start.notice;
         let mut outputs = VecDeque::new();
         let decision = Decision::new(id, start, &config, &mut outputs);
@@ -226,7 +226,7 @@ impl Call {
                     self.refused(received, Speaker::Agent);
                 }
             }
-            Input::Scored(at, answer) => self.answer(at, answer),
+            Input::Scored(stage, at, answer) => self.answer(stage, at, answer),
             Input::Dtmf(key) => self.tell(Item::Dtmf(key)),
             Input::Notice(given) => {
                 self.suspend(Suspension::Notice, !self.decision.notice_rule().is_met(given));
@@ -253,7 +253,18 @@ impl Call {
         }
         self.merge();
         self.watch_for_stalls(now);
-        while let Some((at, item)) = self.ready.pop_front_if(|(_, item)| !item.is_awaited()) {
+        self.decide(now);
+    }
+
+    /// Decides on what is ready, up to a score that is on its way.
+    fn decide(&mut self, now: CallTime) {
+        while let Some((at, item)) = self.ready.front_mut() {
+            if let Item::Hop(hop) = item
+                && let Some(request) = self.decision.weigh(now, *at, hop, &mut self.outputs)
+            {
+                self.outputs.push_back(Output::Score(request));
+            }
+            let Some((at, item)) = self.ready.pop_front_if(|(_, item)| !item.is_awaited()) else { return };
             self.decision.handle(at, item, &mut self.outputs);
         }
     }
@@ -267,7 +278,7 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<(CallTime, TimeoutReason)> {
         let asked = self
             .awaited()
-            .map(|asked| (asked.after_micros(SCORE_DEADLINE_US), TimeoutReason::ScoreLate))
+            .map(|(_, asked)| (asked.after_micros(SCORE_DEADLINE_US), TimeoutReason::ScoreLate))
             .min_by_key(|t| t.0);
         let behind = self
             .behind
@@ -303,8 +314,10 @@ impl Call {
         self.ready.push_back((at, item));
     }
 
-    fn answer(&mut self, at: MediaTime, answer: Result<Scores, ScoreError>) {
-        self.under_way().filter(|(t, _)| *t == at).for_each(|(_, item)| item.answer(answer));
+    fn answer(&mut self, stage: Stage, at: MediaTime, answer: Result<Scores, ScoreError>) {
+        self.under_way()
+            .filter(|(t, item)| *t == at && item.asked().is_some_and(|(asked, _)| asked == stage))
+            .for_each(|(_, item)| item.answer(answer));
     }
 
     /// Moves items of both tracks into one order, as far as neither can still bring an earlier one. Of the same moment the
@@ -327,7 +340,7 @@ impl Call {
         }
     }
 
-    fn awaited(&self) -> impl Iterator<Item = CallTime> + '_ {
+    fn awaited(&self) -> impl Iterator<Item = (Stage, CallTime)> + '_ {
         self.ready.iter().chain(self.caller.items.iter()).filter_map(|(_, item)| item.asked())
     }
 
@@ -353,7 +366,7 @@ impl Call {
     fn time_out(&mut self, now: CallTime) {
         let late = |asked: CallTime| asked.after_micros(SCORE_DEADLINE_US) <= now;
         self.under_way()
-            .filter(|(_, item)| item.asked().is_some_and(late))
+            .filter(|(_, item)| item.asked().is_some_and(|(_, asked)| late(asked)))
             .for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
         if let Some(agent) = &mut self.agent
             && self.behind.is_some_and(|(_, since)| since.after_micros(STALL_DEADLINE_US) <= now)

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde_json::{Value, json};
+use warmline::score::Card;
 
 use super::{FAILED, scoring::ScoringArguments};
 
@@ -28,29 +29,29 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         let place = scoring.policy.as_ref().map_or_else(|| "built in".into(), |p| p.display().to_string());
         format!("version {}, {place}", p.version())
     });
-    let model = scoring.model();
+    let models = scoring.models();
     let runtime = scoring.runtime();
-    let session = match (&model, &runtime) {
-        (Ok(model), Ok(runtime)) => Some(model.scorer(runtime).map(|scorer| {
-            let card = scorer.card();
-            format!(
-                "{} features in {} frames, {} lanes: a test window was scored",
-                card.features.len(),
-                card.window_frames,
-                card.lanes
-            )
-        })),
-        _ => None,
-    };
-    let mut findings = vec![
-        Finding { what: "policy", result: policy },
-        Finding {
-            what: "model",
-            result: model.map(|m| format!("{} {} ({})", m.card.name, m.card.version, m.card.feature_set)),
-        },
-        Finding { what: "onnxruntime", result: runtime.map(|r| r.library().display().to_string()) },
-    ];
-    findings.extend(session.map(|result| Finding { what: "session", result }));
+    let mut findings = vec![Finding { what: "policy", result: policy }];
+    let mut sessions = Vec::new();
+    match models {
+        Ok(models) => {
+            for file in models.all() {
+                let card = &file.card;
+                let words = format!("{} {} ({})", card.name, card.version, card.feature_set);
+                findings.push(Finding { what: "model", result: Ok(words) });
+                sessions.extend(
+                    runtime
+                        .as_ref()
+                        .ok()
+                        .map(|runtime| file.scorer(runtime).map(|scorer| session(scorer.card()))),
+                );
+            }
+        }
+        Err(error) => findings.push(Finding { what: "model", result: Err(error) }),
+    }
+    findings
+        .push(Finding { what: "onnxruntime", result: runtime.map(|r| r.library().display().to_string()) });
+    findings.extend(sessions.into_iter().map(|result| Finding { what: "session", result }));
     let good = findings.iter().all(|finding| finding.result.is_ok());
     let mut out = io::stdout().lock();
     if arguments.json {
@@ -65,6 +66,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     Ok(if good { 0 } else { FAILED })
+}
+
+fn session(card: &Card) -> String {
+    let (features, frames, lanes) = (card.features.len(), card.window_frames, card.lanes);
+    format!("{features} features in {frames} frames, {lanes} lanes: a test window was scored")
 }
 
 impl Finding {

@@ -66,9 +66,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let question = arguments.calls.question(costs)?;
     let played = arguments.calls.play()?;
     let mut evaluation =
-        Evaluation::new(&played.suite, &played.traces, &played.policy, played.model.clone(), &question);
+        Evaluation::new(&played.suite, &played.traces, &played.policy, played.models.clone(), &question);
     if let Some(other) = &against {
-        evaluation.set_against(other, &played.policy, &played.suite, &played.traces, &question);
+        let before = arguments.calls.play_under(other, &played)?;
+        evaluation.set_against(other, &before, &played.policy, &played.traces, &played.suite, &question);
     }
     let limits = limits(arguments, &evaluation);
     let name = arguments.calls.suite.display().to_string();

@@ -12,8 +12,9 @@ use serde_json::json;
 use warmline::{
     ingest::recording::{CallerChannel, Recording},
     media::{Caller, FRAME_LEN, FRAME_STEP, Heard, Track},
-    prosody::{Analyser, COLUMNS, FEATURE_SET, Lld},
-    units::RATE,
+    prosody::{Analyser, COLUMNS, FEATURE_SET, LOG_MEL_BANDS, LOG_MEL_SET, Lld, log_mel, log_mel_columns},
+    score::{Hop, SpeechAudio},
+    units::{MediaTime, RATE},
 };
 
 use super::{FAILED, jobs};
@@ -24,10 +25,11 @@ const NPY_HEAD_LEN: usize = 128;
 /// Samples read at once.
 const PACKET_SAMPLES: u64 = 4_096;
 
-/// Descriptors of the caller's voice, one row a frame (25 ms, one every 10 ms).
+/// What the models are given of the caller's voice, one row a frame (25 ms, one every 10 ms).
 ///
-/// The first column is the frame's start in seconds, then the columns of the feature set. Without --out, one file's CSV
-/// goes to standard output.
+/// The first column is the frame's start in seconds, then the columns of the feature set. Of speech-log-mel/1 only frames of
+/// speech are there, with the silence between cut out before the spectrum is taken. Without --out, one file's CSV goes to
+/// standard output.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// WAV files, folders of them, or @LIST (a file of names)
@@ -39,6 +41,9 @@ pub(super) struct Arguments {
     /// NumPy arrays (float32, frames × columns) instead of CSV; needs --out
     #[arg(long)]
     npy: bool,
+    /// Which features
+    #[arg(long, value_name = "SET", default_value = FEATURE_SET, value_parser = [FEATURE_SET, LOG_MEL_SET])]
+    set: String,
     /// Which channel is the caller's
     #[arg(long, value_name = "CHANNEL")]
     caller_channel: Option<Channel>,
@@ -73,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     if let Some(folder) = &arguments.out {
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
         let path = folder.join("columns.json");
-        fs::write(&path, format!("{:#}\n", columns()))
+        fs::write(&path, format!("{:#}\n", columns(&arguments.set)))
             .with_context(|| format!("{}: cannot be written", path.display()))?;
     } else if arguments.npy {
         bail!("--npy needs --out DIR: a terminal cannot show arrays");
@@ -95,21 +100,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(if results.iter().all(|done| *done) { 0 } else { FAILED })
 }
 
-fn columns() -> serde_json::Value {
-    let names: Vec<&str> = std::iter::once("at_s").chain(COLUMNS).collect();
+fn columns(set: &str) -> serde_json::Value {
+    let names: Vec<String> = std::iter::once("at_s".to_owned()).chain(names(set)).collect();
     json!({
-        "feature_set": FEATURE_SET,
+        "feature_set": set,
         "frame_len_s": FRAME_LEN as f64 / RATE.hz(),
         "frame_step_s": FRAME_STEP as f64 / RATE.hz(),
         "columns": names,
     })
 }
 
+fn names(set: &str) -> Vec<String> {
+    if set == LOG_MEL_SET { log_mel_columns().to_vec() } else { COLUMNS.map(str::to_owned).to_vec() }
+}
+
 fn describe(path: &Path, arguments: &Arguments, output: &mut dyn Write) -> anyhow::Result<()> {
     let recording = Recording::open(path)?;
-    let channel = arguments.caller_channel.map(CallerChannel::from);
     let Some(folder) = &arguments.out else {
-        return csv(recording, channel, output);
+        return csv(recording, arguments, output);
     };
     let mut name = path.file_stem().context("has no name")?.to_owned();
     name.push(if arguments.npy { ".npy" } else { ".csv" });
@@ -118,23 +126,45 @@ fn describe(path: &Path, arguments: &Arguments, output: &mut dyn Write) -> anyho
         File::create(&target).with_context(|| format!("{}: cannot be written", target.display()))?,
     );
     if arguments.npy {
-        npy(recording, channel, &mut file)?
+        npy(recording, arguments, &mut file)?;
     } else {
-        csv(recording, channel, &mut file)?
+        csv(recording, arguments, &mut file)?;
     }
     file.flush()?;
     Ok(())
 }
 
-/// Runs the caller's track of a recording through the analyser, frame by frame.
+/// Gives the rows of a recording to `each`: when the frame begins, and its features.
+fn each_row(
+    recording: Recording,
+    arguments: &Arguments,
+    mut each: impl FnMut(MediaTime, &[f32]) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    if arguments.set != LOG_MEL_SET {
+        return each_frame(recording, arguments, |lld, _| each(lld.at, &lld.row()));
+    }
+    let (mut speech, mut at) = (Vec::new(), Vec::new());
+    each_frame(recording, arguments, |lld, kept| {
+        if let Some(hop) = kept {
+            speech.extend_from_slice(&hop);
+            at.push(lld.at);
+        }
+        Ok(())
+    })?;
+    let rows = log_mel(&speech);
+    at.iter().zip(rows.chunks_exact(LOG_MEL_BANDS)).try_for_each(|(at, row)| each(*at, row))?;
+    Ok(())
+}
+
+/// Runs the caller's track of a recording through the analyser; a frame of speech comes with its eight-bit samples.
 fn each_frame(
     mut recording: Recording,
-    channel: Option<CallerChannel>,
-    mut each: impl FnMut(&Lld) -> io::Result<()>,
+    arguments: &Arguments,
+    mut each: impl FnMut(&Lld, Option<Hop>) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let (format, _, _) = recording.tracks(channel)?;
+    let (format, _, _) = recording.tracks(arguments.caller_channel.map(CallerChannel::from))?;
     let mut track = Track::<Caller>::new(format)?;
-    let mut analyser = Analyser::new();
+    let (mut analyser, mut audio) = (Analyser::new(), SpeechAudio::new(1));
     let mut packet = Vec::new();
     let mut position = 0;
     let mut written = Ok(());
@@ -144,11 +174,12 @@ fn each_frame(
             break;
         }
         track.push(position, &packet, |sound| {
-            if let Heard::Frame(frame) = sound
-                && let Some(lld) = analyser.observe(&frame)
+            let Heard::Frame(frame) = sound else { return };
+            audio.hear(&frame);
+            if let Some(lld) = analyser.observe(&frame)
                 && written.is_ok()
             {
-                written = each(&lld);
+                written = each(&lld, audio.settle(lld.speech));
             }
         })?;
         std::mem::replace(&mut written, Ok(()))?;
@@ -157,22 +188,23 @@ fn each_frame(
     let mut last = Vec::new();
     track.finish(|sound| {
         if let Heard::Frame(frame) = sound {
+            audio.hear(&frame);
             last.extend(analyser.observe(&frame));
         }
     });
     analyser.finish(|lld| last.push(lld));
-    last.iter().try_for_each(each)?;
+    last.iter().try_for_each(|lld| each(lld, audio.settle(lld.speech)))?;
     Ok(())
 }
 
-fn csv(recording: Recording, channel: Option<CallerChannel>, output: &mut dyn Write) -> anyhow::Result<()> {
-    writeln!(output, "at_s,{}", COLUMNS.join(","))?;
+fn csv(recording: Recording, arguments: &Arguments, output: &mut dyn Write) -> anyhow::Result<()> {
+    writeln!(output, "at_s,{}", names(&arguments.set).join(","))?;
     let mut line = String::new();
-    each_frame(recording, channel, |lld| {
+    each_row(recording, arguments, |at, row| {
         use std::fmt::Write as _;
         line.clear();
-        let _ = write!(line, "{:.3}", lld.at.seconds());
-        lld.row().iter().for_each(|value| {
+        let _ = write!(line, "{:.3}", at.seconds());
+        row.iter().for_each(|value| {
             let _ = write!(line, ",{value}");
         });
         line.push('\n');
@@ -181,26 +213,22 @@ fn csv(recording: Recording, channel: Option<CallerChannel>, output: &mut dyn Wr
 }
 
 /// NumPy's format 1.0 (NEP 1): the head is written again when the number of frames is known.
-fn npy(
-    recording: Recording,
-    channel: Option<CallerChannel>,
-    file: &mut (impl Write + Seek),
-) -> anyhow::Result<()> {
+fn npy(recording: Recording, arguments: &Arguments, file: &mut (impl Write + Seek)) -> anyhow::Result<()> {
+    let columns = names(&arguments.set).len() + 1;
     let mut frames = 0_u64;
-    file.write_all(&npy_head(frames))?;
-    each_frame(recording, channel, |lld| {
+    file.write_all(&npy_head(frames, columns))?;
+    each_row(recording, arguments, |at, row| {
         frames += 1;
         #[allow(clippy::cast_possible_truncation, reason = "the format is float32")]
-        let at_s = lld.at.seconds() as f32;
-        std::iter::once(at_s).chain(lld.row()).try_for_each(|value| file.write_all(&value.to_le_bytes()))
+        let at_s = at.seconds() as f32;
+        std::iter::once(&at_s).chain(row).try_for_each(|value| file.write_all(&value.to_le_bytes()))
     })?;
     file.seek(SeekFrom::Start(0))?;
-    file.write_all(&npy_head(frames))?;
+    file.write_all(&npy_head(frames, columns))?;
     Ok(())
 }
 
-fn npy_head(frames: u64) -> Vec<u8> {
-    let columns = COLUMNS.len() + 1;
+fn npy_head(frames: u64, columns: usize) -> Vec<u8> {
     let dictionary = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({frames}, {columns}), }}");
     let width = NPY_HEAD_LEN - 11;
     let mut head = b"\x93NUMPY\x01\x00".to_vec();

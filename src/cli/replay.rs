@@ -17,7 +17,7 @@ use warmline::{
         replay::{ReplayOptions, replay},
     },
     policy::Notice,
-    score::Scorer,
+    score::Scorers,
     units::{MediaSpan, MediaTime},
 };
 
@@ -25,7 +25,7 @@ use super::{
     FAILED, NO,
     features::Channel,
     jobs::{self, complain},
-    scoring::{self, ScoringArguments},
+    scoring::ScoringArguments,
     timeline::Timeline,
 };
 
@@ -105,12 +105,12 @@ enum Replayed {
 /// What a thread keeps from file to file.
 struct Worker {
     config: Arc<CallConfig>,
-    scorer: Scorer,
+    scorers: Scorers,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let files = jobs::files(&arguments.files)?;
-    let (config, model) = arguments.scoring.call_config()?;
+    let (config, models) = arguments.scoring.call_config()?;
     let runtime = arguments.scoring.runtime()?;
     let options = options(arguments, &config)?;
     let style = !arguments.json
@@ -121,7 +121,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let results = jobs::run(
         &files,
         arguments.jobs,
-        || Ok(Worker { config: Arc::clone(&config), scorer: model.scorer(runtime)? }),
+        || Ok(Worker { config: Arc::clone(&config), scorers: models.scorers(runtime)? }),
         |worker, path, output| replay_file(worker, path, &options, arguments.json, style, output),
     )?;
     if arguments.timing {
@@ -188,27 +188,20 @@ fn replay_file(
         if let Some(timeline) = &mut timeline {
             timeline.head(&recording, &worker.config);
         }
-        let lanes = worker.scorer.card().lanes;
-        let (config, scorer) = (Arc::clone(&worker.config), &mut worker.scorer);
-        replay(
-            recording,
-            options,
-            config,
-            lanes,
-            &mut |requests| scoring::score(scorer, requests),
-            &mut |told| {
-                let Output::Tell(event) = told else { return };
-                if let What::CallEnded { transfers: n, duration_s, .. } = &event.what {
-                    (transfers, seconds) = (*n, *duration_s);
+        let lanes = worker.scorers.lanes();
+        let (config, scorers) = (Arc::clone(&worker.config), &mut worker.scorers);
+        replay(recording, options, config, lanes, &mut |requests| scorers.score(requests), &mut |told| {
+            let Output::Tell(event) = told else { return };
+            if let What::CallEnded { transfers: n, duration_s, .. } = &event.what {
+                (transfers, seconds) = (*n, *duration_s);
+            }
+            match &mut timeline {
+                Some(timeline) => timeline.take(&event),
+                None => {
+                    let _ = serde_json::to_writer(&mut *output, &event).map(|()| output.write_all(b"\n"));
                 }
-                match &mut timeline {
-                    Some(timeline) => timeline.take(&event),
-                    None => {
-                        let _ = serde_json::to_writer(&mut *output, &event).map(|()| output.write_all(b"\n"));
-                    }
-                }
-            },
-        )
+            }
+        })
     });
     if let Some(timeline) = timeline.filter(|_| played.is_ok())
         && let Err(error) = timeline.write(output)

@@ -6,35 +6,53 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, anyhow};
-use clap::Args;
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, ValueEnum};
 use warmline::{
     call::CallConfig,
     policy::Policy,
-    score::{Card, LIBRARY, Runtime, ScoreError, ScoreRequest, Scorer, Scores},
+    score::{Card, LIBRARY, Runtime, Scorer, Scorers, Stage, Stages},
 };
 
-/// The model that is part of the program.
-const BUILT_IN_CARD: &str = include_str!("../../models/watch.json");
-const BUILT_IN_MODEL: &[u8] = include_bytes!("../../models/watch.onnx");
+/// The models that are part of the program: card and file.
+const BUILT_IN: &[(&str, &[u8])] =
+    &[(include_str!("../../models/watch.json"), include_bytes!("../../models/watch.onnx"))];
 
 #[derive(Args)]
 pub(super) struct ScoringArguments {
     /// Policy file (TOML); without it the built-in policy holds
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
-    /// Model card (JSON) with the .onnx file of the same name beside it; without it the built-in model scores
-    #[arg(long, value_name = "FILE")]
-    pub(super) model: Option<PathBuf>,
+    /// Model card (JSON) with the .onnx file of the same name beside it, once for each stage; without it the built-in models score
+    #[arg(long = "model", value_name = "FILE")]
+    pub(super) models: Vec<PathBuf>,
+    /// Which stages score [default: every stage there is a model of]
+    #[arg(long, value_name = "WHICH")]
+    pub(super) stages: Option<Which>,
     /// ONNX Runtime library; without it: ORT_DYLIB_PATH, beside the program, then where `make setup` puts it
     #[arg(long, value_name = "FILE")]
     pub(super) onnxruntime: Option<PathBuf>,
 }
 
+/// A stage, on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Which {
+    /// `watch` alone: cheapest
+    Watch,
+    /// `confirm` alone, asked always: most accurate
+    Confirm,
+}
+
 /// A model file and its card.
 pub(super) struct ModelFile {
     pub(super) card: Arc<Card>,
-    pub(super) onnx: Vec<u8>,
+    onnx: Vec<u8>,
+}
+
+/// The files of [`Stages`].
+pub(super) struct ModelFiles {
+    pub(super) first: ModelFile,
+    pub(super) confirm: Option<ModelFile>,
 }
 
 impl ScoringArguments {
@@ -45,23 +63,33 @@ impl ScoringArguments {
         Policy::parse(&source).map_err(|error| anyhow!("{}: {error}", path.display()))
     }
 
-    pub(super) fn model(&self) -> anyhow::Result<ModelFile> {
-        let (json, onnx) = match &self.model {
-            None => (BUILT_IN_CARD.to_owned(), BUILT_IN_MODEL.to_vec()),
-            Some(path) => {
-                let read = |path: &Path| {
-                    fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))
-                };
-                let json = String::from_utf8(read(path)?)
-                    .with_context(|| format!("{}: is no JSON", path.display()))?;
-                (json, read(&path.with_extension("onnx"))?)
-            }
+    /// The models that score, `watch` first.
+    pub(super) fn models(&self) -> anyhow::Result<ModelFiles> {
+        let mut files = if self.models.is_empty() {
+            let built_in =
+                |(json, onnx): &(&str, &[u8])| ModelFile::new(json, onnx.to_vec(), "the built-in model");
+            BUILT_IN.iter().map(built_in).collect::<Result<Vec<_>, _>>()?
+        } else {
+            self.models.iter().map(|path| ModelFile::read(path)).collect::<Result<_, _>>()?
         };
-        let place =
-            self.model.as_ref().map_or_else(|| "the built-in model".into(), |p| p.display().to_string());
-        let card = Card::parse(&json).with_context(|| place.clone())?;
-        card.check_file(&onnx).with_context(|| place)?;
-        Ok(ModelFile { card: Arc::new(card), onnx })
+        files.sort_by_key(|file| file.card.stage);
+        for (one, other) in files.iter().zip(files.iter().skip(1)) {
+            if one.card.stage == other.card.stage {
+                bail!(
+                    "{} and {} are both for the same stage: name one for each",
+                    one.card.name,
+                    other.card.name
+                );
+            }
+        }
+        let wanted = |file: &ModelFile| match self.stages {
+            None => true,
+            Some(Which::Watch) => file.card.stage == Stage::Watch,
+            Some(Which::Confirm) => file.card.stage == Stage::Confirm,
+        };
+        let mut files = files.into_iter().filter(wanted);
+        let first = files.next().context("no model is left for the stage that --stages names")?;
+        Ok(ModelFiles { first, confirm: files.next() })
     }
 
     pub(super) fn runtime(&self) -> anyhow::Result<&'static Runtime> {
@@ -86,23 +114,45 @@ impl ScoringArguments {
         places
     }
 
-    /// What holds for every call, and the model that scores it.
-    pub(super) fn call_config(&self) -> anyhow::Result<(Arc<CallConfig>, ModelFile)> {
-        let file = self.model()?;
-        let config = CallConfig { policy: self.policy()?, model: Some(file.card.model()?) };
-        Ok((Arc::new(config), file))
+    /// What holds for every call, and the models that score it.
+    pub(super) fn call_config(&self) -> anyhow::Result<(Arc<CallConfig>, ModelFiles)> {
+        let files = self.models()?;
+        let confirm = files.confirm.as_ref().map(|file| file.card.model()).transpose()?;
+        let stages = Stages { first: files.first.card.model()?, confirm };
+        Ok((Arc::new(CallConfig { policy: self.policy()?, stages: Some(stages) }), files))
     }
 }
 
 impl ModelFile {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let read =
+            |path: &Path| fs::read(path).with_context(|| format!("{}: cannot be read", path.display()));
+        let json =
+            String::from_utf8(read(path)?).with_context(|| format!("{}: is no JSON", path.display()))?;
+        Self::new(&json, read(&path.with_extension("onnx"))?, &path.display().to_string())
+    }
+
+    fn new(json: &str, onnx: Vec<u8>, place: &str) -> anyhow::Result<Self> {
+        let card = Card::parse(json).with_context(|| place.to_owned())?;
+        card.check_file(&onnx).with_context(|| place.to_owned())?;
+        Ok(Self { card: Arc::new(card), onnx })
+    }
+
     /// A session of this model.
     pub(super) fn scorer(&self, runtime: &Runtime) -> anyhow::Result<Scorer> {
         Ok(Scorer::load(runtime, Arc::clone(&self.card), &self.onnx)?)
     }
 }
 
-/// Scores requests: one answer a request, in order.
-pub(super) fn score(scorer: &mut Scorer, requests: &[ScoreRequest]) -> Vec<Result<Scores, ScoreError>> {
-    let windows: Vec<_> = requests.iter().map(|request| &request.window).collect();
-    scorer.score(&windows)
+impl ModelFiles {
+    /// The models, in the order in which they are asked.
+    pub(super) fn all(&self) -> impl Iterator<Item = &ModelFile> {
+        std::iter::once(&self.first).chain(&self.confirm)
+    }
+
+    /// Sessions of these models.
+    pub(super) fn scorers(&self, runtime: &Runtime) -> anyhow::Result<Scorers> {
+        let confirm = self.confirm.as_ref().map(|file| file.scorer(runtime)).transpose()?;
+        Ok(Scorers::new(self.first.scorer(runtime)?, confirm))
+    }
 }

@@ -19,13 +19,13 @@ use warmline::{
         suite::{Row, Suite},
         trace::Trace,
     },
-    score::Scorer,
+    score::Scorers,
     units::MediaSpan,
 };
 
 use super::{
     jobs::{self, complain},
-    scoring::{self, ScoringArguments},
+    scoring::{ModelFiles, ScoringArguments},
 };
 
 /// Length of the packets in which calls are fed; it changes nothing.
@@ -74,13 +74,13 @@ pub(super) struct Played {
     pub(super) suite: Suite,
     pub(super) traces: Vec<Trace>,
     pub(super) policy: Policy,
-    pub(super) model: Option<Named>,
+    pub(super) models: Vec<Named>,
 }
 
 /// What a thread keeps from file to file.
 struct Worker {
     config: Arc<CallConfig>,
-    scorer: Scorer,
+    scorers: Scorers,
 }
 
 impl SuiteArguments {
@@ -93,19 +93,44 @@ impl SuiteArguments {
         })
     }
 
-    /// Replays every call of the suite.
+    /// Reads the suite and replays every call of it.
     pub(super) fn play(&self) -> anyhow::Result<Played> {
         let suite = Suite::read(&self.suite).with_context(|| self.suite.display().to_string())?;
-        let (config, model) = self.scoring.call_config()?;
+        let (config, files) = self.scoring.call_config()?;
+        let traces = self.traces(&suite, &config, &files)?;
+        let stages =
+            config.stages.iter().flat_map(|stages| std::iter::once(&stages.first).chain(&stages.confirm));
+        let models = stages.map(|m| Named { name: m.name.clone(), sha256: m.sha256.clone() }).collect();
+        Ok(Played { suite, traces, policy: config.policy.clone(), models })
+    }
+
+    /// The traces of the same calls under another policy: the same ones, unless a second stage would have been asked of
+    /// other moments.
+    pub(super) fn play_under(&self, other: &Policy, played: &Played) -> anyhow::Result<Vec<Trace>> {
+        let suspect = |policy: &Policy| policy.rules_for(None, None).suspect;
+        if played.models.len() < 2 || suspect(other) == suspect(&played.policy) {
+            return Ok(played.traces.clone());
+        }
+        let (config, files) = self.scoring.call_config()?;
+        let config = Arc::new(CallConfig { policy: other.clone(), stages: config.stages.clone() });
+        self.traces(&played.suite, &config, &files)
+    }
+
+    fn traces(
+        &self,
+        suite: &Suite,
+        config: &Arc<CallConfig>,
+        files: &ModelFiles,
+    ) -> anyhow::Result<Vec<Trace>> {
         let runtime = self.scoring.runtime()?;
-        let hop =
-            config.model.as_ref().map_or(MediaSpan::ZERO, |m| MediaSpan((m.hop_frames * FRAME_STEP) as u64));
-        let files: Vec<PathBuf> = suite.rows.iter().map(|row| row.path.clone()).collect();
+        let first = config.stages.as_ref().map(|stages| &stages.first);
+        let hop = first.map_or(MediaSpan::ZERO, |model| MediaSpan((model.hop_frames * FRAME_STEP) as u64));
+        let paths: Vec<PathBuf> = suite.rows.iter().map(|row| row.path.clone()).collect();
         let rows: BTreeMap<&PathBuf, &Row> = suite.rows.iter().map(|row| (&row.path, row)).collect();
         let results = jobs::run(
-            &files,
+            &paths,
             self.jobs,
-            || Ok(Worker { config: Arc::clone(&config), scorer: model.scorer(runtime)? }),
+            || Ok(Worker { config: Arc::clone(config), scorers: files.scorers(runtime)? }),
             |worker, path, _| match rows.get(&path.to_owned()).map(|row| play(worker, row, hop)) {
                 Some(Ok(trace)) => Some(trace),
                 Some(Err(error)) => {
@@ -116,12 +141,10 @@ impl SuiteArguments {
             },
         )?;
         let traces: Vec<Trace> = results.into_iter().flatten().collect();
-        if traces.len() < files.len() {
-            bail!("{} of {} calls could not be replayed", files.len() - traces.len(), files.len());
+        if traces.len() < paths.len() {
+            bail!("{} of {} calls could not be replayed", paths.len() - traces.len(), paths.len());
         }
-        let policy = config.policy.clone();
-        let model = config.model.as_ref().map(|m| Named { name: m.name.clone(), sha256: m.sha256.clone() });
-        Ok(Played { suite, traces, policy, model })
+        Ok(traces)
     }
 }
 
@@ -135,19 +158,13 @@ fn play(worker: &mut Worker, row: &Row, hop: MediaSpan) -> anyhow::Result<Trace>
         intent: None,
     };
     let mut trace = Trace::new(hop);
-    let lanes = worker.scorer.card().lanes;
-    let (config, scorer) = (Arc::clone(&worker.config), &mut worker.scorer);
-    replay(
-        Recording::open(&row.path)?,
-        &options,
-        config,
-        lanes,
-        &mut |requests| scoring::score(scorer, requests),
-        &mut |told| {
-            if let Output::Tell(event) = told {
-                trace.observe(&event);
-            }
-        },
-    )?;
+    let lanes = worker.scorers.lanes();
+    let (config, scorers) = (Arc::clone(&worker.config), &mut worker.scorers);
+    let recording = Recording::open(&row.path)?;
+    replay(recording, &options, config, lanes, &mut |requests| scorers.score(requests), &mut |told| {
+        if let Output::Tell(event) = told {
+            trace.observe(&event);
+        }
+    })?;
     Ok(trace)
 }

@@ -16,7 +16,7 @@ use super::timeline::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, paint};
 const BAR_WIDTH: usize = 20;
 const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 /// Changes that are listed of each kind.
-const CHANGES_SHOWN: usize = 12;
+const CHANGES_SHOWN: usize = 6;
 /// Names of groups are cut to this.
 const NAME_WIDTH: usize = 14;
 
@@ -92,7 +92,7 @@ impl Summary<'_> {
 
     fn head(&mut self, suite: &str, evaluation: &Evaluation) -> io::Result<()> {
         let Figures { calls, speakers, hours, caller_speech_hours, .. } = &evaluation.figures;
-        let model = evaluation.model.as_ref().map_or("none", |m| m.name.as_str());
+        let model = evaluation.model_names();
         let who = if evaluation.intervals.over == "speakers" {
             format!("{speakers} speakers")
         } else {

@@ -61,7 +61,16 @@ impl Timeline {
         let wav = recording.wav();
         let channels = if wav.channels == 1 { "mono" } else { "stereo" };
         let length = MediaTime::ZERO + recording.span();
-        let model = config.model.as_ref().map_or("none", |m| m.name.as_str());
+        let model = config.stages.as_ref().map_or_else(
+            || "none".to_owned(),
+            |s| {
+                std::iter::once(&s.first)
+                    .chain(&s.confirm)
+                    .map(|m| m.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(" + ")
+            },
+        );
         self.head = format!(
             "{length} · {channels} {} at {} Hz · policy {} · model {model}",
             wav.encoding,

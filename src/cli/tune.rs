@@ -76,8 +76,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let policy = Policy::parse(&text).map_err(|error| anyhow!("{error}"))?;
     write_file(&arguments.out, &text)?;
     let mut evaluation =
-        Evaluation::new(&played.suite, &played.traces, &policy, played.model.clone(), &question);
-    evaluation.set_against(&played.policy, &policy, &played.suite, &played.traces, &question);
+        Evaluation::new(&played.suite, &played.traces, &policy, played.models.clone(), &question);
+    evaluation.set_against(&played.policy, &played.traces, &policy, &played.traces, &played.suite, &question);
     if let Some(path) = &arguments.report {
         let name = arguments.calls.suite.display().to_string();
         let page = report(

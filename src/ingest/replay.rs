@@ -123,7 +123,7 @@ impl Player<'_, '_> {
             let batch: Vec<ScoreRequest> = self.asked.drain(..n).collect();
             let answers = (self.score)(&batch);
             for (request, answer) in batch.iter().zip(answers) {
-                self.call.handle_input(CallTime::ZERO, Input::Scored(request.at, answer));
+                self.call.handle_input(CallTime::ZERO, Input::Scored(request.stage, request.at, answer));
             }
         }
     }

@@ -34,6 +34,9 @@ pub struct Rules {
     pub enter: Probability,
     /// Calibrated probability below which it has passed.
     pub exit: Probability,
+    /// Calibrated probability from which what `watch` hears is confirmed by the second stage, where there is one: no more
+    /// than `enter`, so that nothing escalates unconfirmed.
+    pub suspect: Probability,
     /// Caller speech for which it must last before a transfer.
     pub sustain: MediaSpan,
     /// Caller speech before the voice alone may decide anything.
@@ -156,6 +159,7 @@ impl Rules {
         Self {
             enter: probability(0.70),
             exit: probability(0.50),
+            suspect: probability(0.30),
             sustain: MediaSpan::from_seconds(2.0),
             warm_up: MediaSpan::from_seconds(4.0),
             cooldown: MediaSpan::from_seconds(30.0),
@@ -194,6 +198,7 @@ struct When {
 struct Frustration {
     enter: Option<Spanned<f64>>,
     exit: Option<Spanned<f64>>,
+    suspect: Option<Spanned<f64>>,
     sustain_s: Option<Spanned<f64>>,
     warm_up_s: Option<Spanned<f64>>,
     cooldown_s: Option<Spanned<f64>>,
@@ -220,7 +225,7 @@ struct Capacity {
 }
 
 /// Every key a policy may hold, to name the nearest one when a key is not known.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "version",
     "frustration",
     "instant",
@@ -231,6 +236,7 @@ const KEYS: [&str; 19] = [
     "intent",
     "enter",
     "exit",
+    "suspect",
     "sustain_s",
     "warm_up_s",
     "cooldown_s",
@@ -255,18 +261,26 @@ fn change(
 ) -> Result<Rules, Fault> {
     let mut rules = base.clone();
     if let Some(f) = frustration {
-        let thresholds = f.enter.as_ref().or(f.exit.as_ref()).map(Spanned::span);
+        let thresholds = f.enter.as_ref().or(f.exit.as_ref()).or(f.suspect.as_ref()).map(Spanned::span);
+        let suspect_is_told = f.suspect.is_some();
         set(&mut rules.enter, f.enter, "frustration.enter", probability)?;
         set(&mut rules.exit, f.exit, "frustration.exit", probability)?;
+        set(&mut rules.suspect, f.suspect, "frustration.suspect", probability)?;
         set(&mut rules.sustain, f.sustain_s, "frustration.sustain_s", span)?;
         set(&mut rules.warm_up, f.warm_up_s, "frustration.warm_up_s", span)?;
         set(&mut rules.cooldown, f.cooldown_s, "frustration.cooldown_s", span)?;
-        if let Some(range) = thresholds.filter(|_| rules.exit > rules.enter) {
-            let (exit, enter) = (rules.exit.get(), rules.enter.get());
-            return Err((
-                range,
-                format!("`exit` ({exit}) is above `enter` ({enter}): lower `exit` or raise `enter`"),
-            ));
+        if !suspect_is_told {
+            rules.suspect = rules.suspect.min(rules.enter);
+        }
+        for (name, value) in [("exit", rules.exit), ("suspect", rules.suspect)] {
+            if let Some(range) = thresholds.clone().filter(|_| value > rules.enter) {
+                let enter = rules.enter.get();
+                let reason = format!(
+                    "`{name}` ({value}) is above `enter` ({enter}): lower `{name}` or raise `enter`",
+                    value = value.get()
+                );
+                return Err((range, reason));
+            }
         }
     }
     if let Some(i) = instant {

@@ -3,6 +3,7 @@
 
 mod analyser;
 mod baseline;
+mod log_mel;
 pub mod loudness;
 pub mod mel;
 pub mod pitch;
@@ -14,6 +15,7 @@ pub mod voice;
 pub use analyser::{Analyser, LATENCY_FRAMES};
 pub(crate) use baseline::median;
 pub use baseline::{Baseline, Descriptor, Deviation, Summariser, Summary};
+pub use log_mel::{LOG_MEL_BANDS, LOG_MEL_SET, log_mel, log_mel_columns, log_mel_frames};
 
 use crate::units::MediaTime;
 

@@ -35,8 +35,8 @@ impl Change {
             Self::Lost => "lost",
             Self::Earlier => "earlier",
             Self::Later => "later",
-            Self::NewFalseAlarm => "new false alarm",
-            Self::Avoided => "false alarm avoided",
+            Self::NewFalseAlarm => "new false alarms",
+            Self::Avoided => "avoided",
         }
     }
 }

@@ -20,7 +20,8 @@ use crate::{
 /// The version of the format.
 pub const SCHEMA: &str = "warmline.evaluation/1";
 
-/// Values of `enter` that the operating points sweep.
+/// Values of `enter` that the operating points sweep, from the policy's `suspect` on: below it, what `confirm` would have said
+/// is not known.
 pub const SWEEP: [f64; 24] = [
     0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45, 0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85,
     0.90, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99,
@@ -218,8 +219,8 @@ pub struct Evaluation {
     pub software: &'static str,
     /// The policy.
     pub policy: PolicyUsed,
-    /// What scored the voice.
-    pub model: Option<Named>,
+    /// What scored the voice, in the order in which they are asked.
+    pub models: Vec<Named>,
     /// Seconds of caller speech after the onset within which a transfer is in time.
     pub within_s: f64,
     /// What the intervals rest on.
@@ -247,12 +248,18 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// The names of what scored the voice.
+    pub fn model_names(&self) -> String {
+        let names: Vec<&str> = self.models.iter().map(|model| model.name.as_str()).collect();
+        if names.is_empty() { "none".into() } else { names.join(" + ") }
+    }
+
     /// Judges the replayed calls of `suite`.
     pub fn new(
         suite: &Suite,
         traces: &[Trace],
         policy: &Policy,
-        model: Option<Named>,
+        models: Vec<Named>,
         question: &Question,
     ) -> Self {
         let rules = policy.rules_for(None, None);
@@ -264,7 +271,7 @@ impl Evaluation {
             schema: SCHEMA,
             software: concat!("warmline ", env!("CARGO_PKG_VERSION")),
             policy: policy.into(),
-            model,
+            models,
             within_s: question.within.seconds(),
             intervals: Intervals {
                 level: 0.95,
@@ -289,17 +296,19 @@ impl Evaluation {
         Dimension::ALL.iter().filter_map(|d| Some((d.name(), self.slices.get(d.name())?)))
     }
 
-    /// Sets the evaluated policy against `other` on the same calls.
+    /// Sets the evaluated policy against `other` on the same calls. A score depends on no threshold but `suspect`: where that
+    /// differs and there are two stages, `before` must be of replays under `other`.
     pub fn set_against(
         &mut self,
         other: &Policy,
+        before: &[Trace],
         policy: &Policy,
+        after: &[Trace],
         suite: &Suite,
-        traces: &[Trace],
         question: &Question,
     ) {
-        let before = judge(suite, traces, other.rules_for(None, None), question);
-        let after = judge(suite, traces, policy.rules_for(None, None), question);
+        let before = judge(suite, before, other.rules_for(None, None), question);
+        let after = judge(suite, after, policy.rules_for(None, None), question);
         let all: Vec<&Judged<'_>> = before.iter().collect();
         let changes = differences(&before, &after);
         self.against =
@@ -332,7 +341,7 @@ fn sweep(
         let point = OperatingPoint { enter, exit, detection_rate, false_alarms_per_hour, delay_p50 };
         (point, cost(enter, &judged, question.costs))
     };
-    SWEEP.into_iter().map(point).unzip()
+    SWEEP.into_iter().filter(|enter| *enter >= rules.suspect.get()).map(point).unzip()
 }
 
 fn cost(enter: f64, judged: &[Judged<'_>], costs: Costs) -> CostPoint {

@@ -40,7 +40,7 @@ pub fn junit(name: &str, suite: &Suite, evaluation: &Evaluation, limits: &[Limit
     for (name, value) in [
         ("software", evaluation.software.to_owned()),
         ("policy", evaluation.policy.name.clone()),
-        ("model", evaluation.model.as_ref().map_or_else(|| "none".into(), |m| m.name.clone())),
+        ("model", evaluation.model_names()),
         ("within_s", evaluation.within_s.to_string()),
         ("hours", hours.to_string()),
         ("caller_speech_hours", caller_speech_hours.to_string()),

@@ -141,7 +141,7 @@ pub fn tune(
     }
     let folds = folds(&suite.rows, question.bootstrap.seed);
     let parts = folds.iter().max().map_or(0, |last| last + 1);
-    let grid = grid(rules.into());
+    let grid = grid(rules.into(), rules.suspect.get());
     let judge = |row: &Row, trace: &Trace, thresholds: &Thresholds| {
         Verdict::of(trace, row.label, &thresholds.rules(rules), question.within)
     };
@@ -189,10 +189,10 @@ pub fn tune(
     Ok(Tuned { goal, thresholds: *thresholds, tried: grid.len(), in_sample, cross_validated })
 }
 
-/// Every combination, the present one first.
-fn grid(present: Thresholds) -> Vec<Thresholds> {
+/// Every combination, the present one first; `enter` is never below `suspect`, since nothing escalates unconfirmed.
+fn grid(present: Thresholds, suspect: f64) -> Vec<Thresholds> {
     let mut grid = vec![present];
-    for enter in ENTER_STEPS.map(|step| f64::from(step) / 50.0) {
+    for enter in ENTER_STEPS.map(|step| f64::from(step) / 50.0).filter(|enter| *enter >= suspect) {
         for hysteresis in HYSTERESES {
             for sustain_s in SUSTAINS_S {
                 for warm_up_s in WARM_UPS_S {

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Calibration, Stage, window::columns};
-use crate::{prosody::FEATURE_SET, units::hex};
+use super::{Calibration, Features, Stage};
+use crate::{prosody::COLUMNS, units::hex};
 
 /// The contract between a model and this program: inputs `frames` [lanes, window_frames, features] and `mask` [lanes,
 /// window_frames], output `logits` [lanes, heads], all float32; stateless; all normalisation inside the graph.
@@ -33,7 +33,7 @@ pub struct Card {
     pub contract: String,
     /// Which of the two stages it serves.
     pub stage: Stage,
-    /// The descriptors it was trained on: [`FEATURE_SET`].
+    /// What it was trained on: [`FEATURE_SET`](crate::prosody::FEATURE_SET) or [`LOG_MEL_SET`](crate::prosody::LOG_MEL_SET).
     pub feature_set: String,
     /// Their names, in the order of the model's input.
     pub features: Vec<String>,
@@ -98,8 +98,8 @@ pub struct Model {
     pub name: String,
     /// SHA-256 of the `.onnx` file, in hexadecimal.
     pub sha256: String,
-    /// Columns of [`crate::prosody::COLUMNS`], in the order of the model's input.
-    pub features: Box<[usize]>,
+    /// What a frame of its input holds.
+    pub features: Features,
     /// Frames of speech in a window.
     pub window_frames: usize,
     /// Frames of media time between two scores.
@@ -140,13 +140,8 @@ impl Card {
         };
         expect(self.schema == SCHEMA, "schema", &self.schema, SCHEMA)?;
         expect(self.contract == CONTRACT, "contract", &self.contract, CONTRACT)?;
-        expect(self.feature_set == FEATURE_SET, "feature_set", &self.feature_set, FEATURE_SET)?;
-        expect(!self.features.is_empty(), "features", &"empty", "at least one descriptor")?;
-        let features = columns(&self.features).map_err(|found| CardError::Mismatch {
-            field: "features",
-            found: format!("…{found}…"),
-            expected: format!("names of the feature set {FEATURE_SET}; `warmline features` prints them"),
-        })?;
+        expect(!self.features.is_empty(), "features", &"empty", "at least one")?;
+        let features = Features::named(&self.feature_set, &self.features)?;
         let frames = (1..=WINDOW_FRAMES_MAX).contains(&self.window_frames);
         expect(frames, "window_frames", &self.window_frames, &format!("1 to {WINDOW_FRAMES_MAX}"))?;
         let min = (1..=self.window_frames).contains(&self.min_frames);
@@ -191,16 +186,12 @@ impl Model {
     ///
     /// Unknown names are left out.
     pub fn of_features(names: &[&str]) -> Self {
-        let known: Vec<String> = names
-            .iter()
-            .map(|n| (*n).to_owned())
-            .filter(|n| columns(std::slice::from_ref(n)).is_ok())
-            .collect();
+        let places = names.iter().filter_map(|name| COLUMNS.iter().position(|c| c == name));
         Self {
             stage: Stage::Watch,
             name: "scores of one's own".into(),
             sha256: String::new(),
-            features: columns(&known).unwrap_or_default(),
+            features: Features::Descriptors(places.collect()),
             window_frames: 300,
             hop_frames: 50,
             min_frames: 100,
@@ -214,6 +205,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::prosody::{LOG_MEL_SET, log_mel_columns};
 
     fn card() -> Value {
         json!({
@@ -229,8 +221,8 @@ mod tests {
     fn a_card_that_fits_is_read() {
         let card = Card::parse(&card().to_string()).unwrap();
         let model = card.model().unwrap();
-        let names: Vec<_> = model.features.iter().map(|&c| crate::prosody::COLUMNS[c]).collect();
-        assert_eq!(names, ["mel_00_db", "voicing"]);
+        let Features::Descriptors(columns) = &model.features else { panic!("{:?}", model.features) };
+        assert_eq!(columns.iter().map(|&c| COLUMNS[c]).collect::<Vec<_>>(), ["mel_00_db", "voicing"]);
         card.check_file(b"").unwrap();
     }
 
@@ -240,11 +232,11 @@ mod tests {
             (
                 "feature_set",
                 json!("prosody/2"),
-                "`feature_set` is prosody/2, and this program expects prosody/1",
+                "`feature_set` is prosody/2, and this program expects prosody/1 or speech-log-mel/1",
             ),
             ("contract", json!("warmline.score/2"), "`contract` is warmline.score/2"),
             ("features", json!(["mel_00_db", "mel_99_db"]), "…mel_99_db…"),
-            ("features", json!([]), "at least one descriptor"),
+            ("features", json!([]), "at least one"),
             ("lanes", json!(0), "`lanes` is 0, and this program expects 1 to 64"),
             ("min_frames", json!(301), "1 to window_frames (300)"),
             ("heads", json!(["speech"]), "frustration, or frustration and speech"),
@@ -257,6 +249,18 @@ mod tests {
             let error = Card::parse(&changed.to_string()).unwrap_err().to_string();
             assert!(error.contains(says), "{field}: {error}");
         }
+    }
+
+    #[test]
+    fn a_model_with_a_front_end_of_its_own_is_given_all_bands_in_order() {
+        let mut changed = card();
+        changed["feature_set"] = json!(LOG_MEL_SET);
+        changed["features"] = json!(log_mel_columns().to_vec());
+        let model = Card::parse(&changed.to_string()).unwrap().model().unwrap();
+        assert_eq!(model.features, Features::LogMel);
+        changed["features"][3] = json!("log_mel_04");
+        let error = Card::parse(&changed.to_string()).unwrap_err().to_string();
+        assert!(error.contains("log_mel_00 to log_mel_60"), "{error}");
     }
 
     #[test]

@@ -5,18 +5,22 @@
 //! speech and sends them whole, so a lost or late answer cannot poison the next, and any score can be made again from
 //! what `warmline features` writes.
 
+mod audio;
 mod calibration;
 mod card;
+mod memory;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod window;
 
+pub use audio::{Hop, SpeechAudio};
 pub use calibration::{Calibration, CallerCalibration, CallerScores};
 pub use card::{CONTRACT, Card, CardError, Model};
+pub use memory::{Evidence, Features, SpeechMemory, Window};
 #[cfg(feature = "onnx")]
-pub use onnx::{LIBRARY, ModelError, Runtime, RuntimeError, Scorer};
+pub use onnx::{LIBRARY, ModelError, Runtime, RuntimeError, Scorer, Scorers};
 use serde::{Deserialize, Serialize};
-pub use window::{SpeechWindow, Window};
+pub use window::SpeechWindow;
 
 use crate::units::MediaTime;
 
@@ -28,6 +32,28 @@ pub enum Stage {
     Watch,
     /// Runs while `watch` is suspicious.
     Confirm,
+}
+
+/// The models that a call asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stages {
+    /// Asked at every hop in which the caller spoke.
+    pub first: Model,
+    /// Asked about the same speech when the first is suspicious, and while this caller's opening is learnt; then its word
+    /// stands, and without it nothing does.
+    pub confirm: Option<Model>,
+}
+
+impl Stages {
+    /// One model, asked always.
+    pub fn one(model: Model) -> Self {
+        Self { first: model, confirm: None }
+    }
+
+    /// The model of a stage.
+    pub fn of(&self, stage: Stage) -> Option<&Model> {
+        std::iter::once(&self.first).chain(&self.confirm).find(|model| model.stage == stage)
+    }
 }
 
 /// A window to be scored.

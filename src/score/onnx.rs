@@ -11,7 +11,7 @@ use ort::{
     value::{Outlet, TensorElementType, TensorRef, ValueType},
 };
 
-use super::{Card, CardError, ScoreError, Scores, Window};
+use super::{Card, CardError, ScoreError, ScoreRequest, Scores, Window};
 
 /// The file name of the library on this platform.
 pub const LIBRARY: &str = if cfg!(target_os = "macos") {
@@ -87,6 +87,13 @@ pub struct Scorer {
     session: Session,
     frames: Vec<f32>,
     mask: Vec<f32>,
+}
+
+/// The sessions of the models that calls ask.
+#[derive(Debug)]
+pub struct Scorers {
+    first: Scorer,
+    confirm: Option<Scorer>,
 }
 
 impl Runtime {
@@ -199,6 +206,40 @@ impl Scorer {
             }
         }
         Ok(())
+    }
+}
+
+impl Scorers {
+    /// Sessions for the two stages of [`Stages`](super::Stages).
+    pub fn new(first: Scorer, confirm: Option<Scorer>) -> Self {
+        Self { first, confirm }
+    }
+
+    /// The most windows that one batch takes.
+    pub fn lanes(&self) -> usize {
+        self.all().map(|scorer| scorer.card.lanes).max().unwrap_or(1)
+    }
+
+    /// Scores requests, each by its stage's model: one answer a request, in order.
+    pub fn score(&mut self, requests: &[ScoreRequest]) -> Vec<Result<Scores, ScoreError>> {
+        requests
+            .chunk_by(|a, b| a.stage == b.stage)
+            .flat_map(|run| {
+                let windows: Vec<&Window> = run.iter().map(|request| &request.window).collect();
+                let stage = run.first().map(|request| request.stage);
+                let scorer = std::iter::once(&mut self.first)
+                    .chain(&mut self.confirm)
+                    .find(|scorer| Some(scorer.card.stage) == stage);
+                match scorer {
+                    Some(scorer) => scorer.score(&windows),
+                    None => vec![Err(ScoreError::Failed); windows.len()],
+                }
+            })
+            .collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Scorer> {
+        std::iter::once(&self.first).chain(&self.confirm)
     }
 }
 

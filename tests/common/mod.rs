@@ -12,7 +12,7 @@ use warmline::{
     },
     policy::{Notice, Policy},
     quality::{suite::Row, trace::Trace},
-    score::{Model, ScoreRequest, Scores},
+    score::{ScoreRequest, Scores, Stage, Stages},
     units::MediaSpan,
 };
 
@@ -38,13 +38,19 @@ pub fn line(event: &Event) -> String {
     serde_json::to_string(event).expect("an event is JSON")
 }
 
-/// What a replay of a suite's call leaves behind under scores that no model made: log-odds by the second.
-pub fn scripted_trace(row: &Row, policy: &Policy, model: &Model, logit: impl Fn(f64) -> f32) -> Trace {
-    let mut trace = Trace::new(MediaSpan(80 * model.hop_frames as u64));
+/// What a replay of a suite's call leaves behind under scores that no model made: log-odds by stage and second.
+pub fn scripted_trace(
+    row: &Row,
+    policy: &Policy,
+    stages: &Stages,
+    logit: impl Fn(Stage, f64) -> f32,
+) -> Trace {
+    let mut trace = Trace::new(MediaSpan(80 * stages.first.hop_frames as u64));
     let options = ReplayOptions { caller_channel: row.caller_channel, ..options() };
-    let config = Arc::new(CallConfig { policy: policy.clone(), model: Some(model.clone()) });
-    let score =
-        |request: &ScoreRequest| Ok(Scores { frustration: logit(request.at.seconds()), speech: None });
+    let config = Arc::new(CallConfig { policy: policy.clone(), stages: Some(stages.clone()) });
+    let score = |request: &ScoreRequest| {
+        Ok(Scores { frustration: logit(request.stage, request.at.seconds()), speech: None })
+    };
     replay(
         Recording::open(&row.path).expect("the fixture opens"),
         &options,

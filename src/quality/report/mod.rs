@@ -80,8 +80,8 @@ impl Page<'_> {
     }
 
     fn head(&mut self, name: &str) {
-        let Evaluation { policy, model, figures, intervals, software, .. } = self.evaluation;
-        let model = model.as_ref().map_or("none", |m| m.name.as_str());
+        let Evaluation { policy, figures, intervals, software, .. } = self.evaluation;
+        let model = self.evaluation.model_names();
         let speakers = if intervals.over == "speakers" {
             format!("{} speakers", figures.speakers)
         } else {
@@ -102,7 +102,7 @@ impl Page<'_> {
             hours(figures.hours),
             hours(figures.caller_speech_hours),
             escaped(&policy.name),
-            escaped(model),
+            escaped(&model),
             escaped(software),
         );
     }
@@ -178,7 +178,7 @@ impl Page<'_> {
             escaped(&tuned.goal.to_string()),
             tuned.tried
         );
-        self.add("<table><thead><tr><th></th><th>found</th><th></th><th>false alarms per hour</th><th></th><th>median delay</th></tr></thead><tbody>");
+        self.add("<div class=\"wide\"><table><thead><tr><th></th><th class=\"n\">found</th><th></th><th class=\"n\">false alarms per hour</th><th></th><th class=\"n\">median delay</th></tr></thead><tbody>");
         let now = self.evaluation.against.as_ref().map(|a| ("before", &a.figures));
         let honest = tuned
             .cross_validated
@@ -197,7 +197,7 @@ impl Page<'_> {
                 seconds(figures.delay_s.p50.value)
             );
         }
-        self.add("</tbody></table><p class=\"note\">What is best on the calls that chose it flatters itself: expect the last line.</p></section>");
+        self.add("</tbody></table></div><p class=\"note\">What is best on the calls that chose it flatters itself: expect the last line.</p></section>");
     }
 
     fn curves(&mut self) {
@@ -637,7 +637,7 @@ fn interval(figure: &Figure, show: fn(f64) -> String) -> String {
 }
 
 fn share(value: f64) -> String {
-    if value.is_nan() { "–".into() } else { format!("{:.0} %", 100.0 * value) }
+    if value.is_nan() { "–".into() } else { format!("{:.0}\u{a0}%", 100.0 * value) }
 }
 
 fn rate(value: f64) -> String {
