@@ -19,7 +19,7 @@ COMPARE   := $(VENV)/bin/python tests/reference
 COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench speed evaluate reference reference-check reference-program fixtures check-fixtures clean
+.PHONY: help setup build demo test lint bench speed evaluate evaluate-inputs reference reference-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,13 +68,15 @@ speed: setup ## replay ten minutes and an hour on one core: times real time, and
 		$(PYTHON) scripts/measure.py $(WARMLINE) replay --json --jobs 1 --timing $$call; \
 	done
 
-evaluate: $(VENV)/evaluate.stamp setup ## evaluate the built-in policy on simulated calls of CORPORA, and write the report
-	@test -f "$(CORPORA)/manifest.csv" -a -f "$(TOOLS)/make_calls.py" || { echo "evaluate: no manifest.csv in $(CORPORA) or no make_calls.py in $(TOOLS); say where they are: make evaluate CORPORA=DIR TOOLS=DIR" >&2; exit 2; }
+evaluate: evaluate-inputs $(VENV)/evaluate.stamp setup ## evaluate the built-in policy on simulated calls of CORPORA, and write the report
 	$(CARGO) build --release --locked
 	@test -f target/evaluate/$(CALLS)/suite.csv || $(VENV)/bin/python "$(TOOLS)/make_calls.py" --corpora "$(CORPORA)" --out target/evaluate/$(CALLS) --calls $(CALLS) --seed 5
 	@echo "evaluate: $(WARMLINE) evaluate target/evaluate/$(CALLS)/suite.csv"
 	@$(WARMLINE) evaluate target/evaluate/$(CALLS)/suite.csv --report target/evaluate/report.html
 	@echo "evaluate: target/evaluate/report.html is written"
+
+evaluate-inputs:
+	@test -f "$(CORPORA)/manifest.csv" -a -f "$(TOOLS)/make_calls.py" || { echo "evaluate: no manifest.csv in $(CORPORA) or no make_calls.py in $(TOOLS); say where they are: make evaluate CORPORA=DIR TOOLS=DIR" >&2; exit 2; }
 
 reference: reference-program ## compare the descriptors with Praat and openSMILE on CORPORA, and write FIGURES.md
 	@test -f "$(CORPORA)/manifest.csv" || { echo "reference: no manifest.csv in $(CORPORA); say where it is: make reference CORPORA=DIR" >&2; exit 2; }
