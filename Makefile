@@ -5,6 +5,10 @@ PYTHON    ?= python3
 # Where `make reference` finds labelled speech: manifest.csv and the audio it names.
 CORPORA   ?= ../shared/corpora
 
+# Where `make evaluate` finds make_calls.py, and how many calls it makes of CORPORA.
+TOOLS     ?= ../shared/tools
+CALLS     ?= 300
+
 # ort loads this library at run time; scripts/setup puts it there.
 export ORT_DYLIB_PATH ?= $(CURDIR)/.warmline/lib/libonnxruntime.so
 
@@ -15,7 +19,7 @@ COMPARE   := $(VENV)/bin/python tests/reference
 COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench speed reference reference-check reference-program fixtures check-fixtures clean
+.PHONY: help setup build demo test lint bench speed evaluate evaluate-inputs reference reference-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +68,16 @@ speed: setup ## replay ten minutes and an hour on one core: times real time, and
 		$(PYTHON) scripts/measure.py $(WARMLINE) replay --json --jobs 1 --timing $$call; \
 	done
 
+evaluate: evaluate-inputs $(VENV)/evaluate.stamp setup ## evaluate the built-in policy on simulated calls of CORPORA, and write the report
+	$(CARGO) build --release --locked
+	@test -f target/evaluate/$(CALLS)/suite.csv || $(VENV)/bin/python "$(TOOLS)/make_calls.py" --corpora "$(CORPORA)" --out target/evaluate/$(CALLS) --calls $(CALLS) --seed 5
+	@echo "evaluate: $(WARMLINE) evaluate target/evaluate/$(CALLS)/suite.csv"
+	@$(WARMLINE) evaluate target/evaluate/$(CALLS)/suite.csv --report target/evaluate/report.html
+	@echo "evaluate: target/evaluate/report.html is written"
+
+evaluate-inputs:
+	@test -f "$(CORPORA)/manifest.csv" -a -f "$(TOOLS)/make_calls.py" || { echo "evaluate: no manifest.csv in $(CORPORA) or no make_calls.py in $(TOOLS); say where they are: make evaluate CORPORA=DIR TOOLS=DIR" >&2; exit 2; }
+
 reference: reference-program ## compare the descriptors with Praat and openSMILE on CORPORA, and write FIGURES.md
 	@test -f "$(CORPORA)/manifest.csv" || { echo "reference: no manifest.csv in $(CORPORA); say where it is: make reference CORPORA=DIR" >&2; exit 2; }
 	@for part in pitch egemaps speech; do \
@@ -97,6 +111,10 @@ $(VENV)/bin/python:
 
 $(VENV)/reference.stamp: tests/reference/requirements.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/evaluate.stamp: | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check numpy==2.4.6 scipy==1.17.1 soundfile==0.14.0
 	@touch $@
 
 $(VENV)/fixtures.stamp: fixtures/requirements.txt | $(VENV)/bin/python

@@ -20,3 +20,5 @@ pub mod packet;
 pub mod call;
 
 pub mod ingest;
+
+pub mod quality;

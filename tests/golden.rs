@@ -14,21 +14,28 @@ use std::{
     sync::Arc,
 };
 
-use common::{fixture, line};
+use common::{fixture, line, scripted_trace};
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 use warmline::{
     call::{Action, Call, CallConfig, CallStart, Input, Output},
     ingest::recording::Recording,
-    packet::{ContextPacket, Speaker},
+    packet::{ContextPacket, Named, Speaker},
     policy::{Notice, Outcome, Policy, Suspension},
+    quality::{
+        evaluation::{Costs, Evaluation, Question},
+        figures::Bootstrap,
+        suite::Suite,
+        trace::Trace,
+    },
     score::{Model, ScoreError, Scores, Stages},
-    units::{CallTime, MediaTime},
+    units::{CallTime, MediaSpan, MediaTime},
 };
 
 const PACKET: &str = "context-packet-1.schema.json";
 const EVENT: &str = "event-1.schema.json";
 const CARD: &str = "model-card-1.schema.json";
+const EVALUATION: &str = "evaluation-1.schema.json";
 
 /// Samples of a packet: 20 ms at 8 kHz.
 const PACKET_LEN: u64 = 160;
@@ -230,9 +237,62 @@ fn an_event_or_a_card_that_is_not_described_is_refused() {
     refused(CARD, &card, "", "author", Some(json!("")));
 }
 
+/// The bundled suite under scores that no model made: 0.8 from each call's second half on in some, 0.2 elsewhere.
+fn evaluation() -> Value {
+    let suite = Suite::read(&fixture("suite.csv")).unwrap();
+    let model =
+        Model { name: "scripted 1".into(), sha256: "5c".repeat(32), ..Model::of_features(&["level_dbfs"]) };
+    let named = Named { name: model.name.clone(), sha256: model.sha256.clone() };
+    let stages = Stages::one(model);
+    let policy = Policy::parse(POLICY).unwrap();
+    let traces: Vec<Trace> = suite
+        .rows
+        .iter()
+        .map(|row| {
+            let rises = row.file.contains("escalating") || row.file.contains("happy");
+            scripted_trace(row, &policy, &stages, |_, at| if rises && at > 30.0 { 1.4 } else { -1.4 })
+        })
+        .collect();
+    let question = Question {
+        within: MediaSpan::from_seconds(10.0),
+        bootstrap: Bootstrap { resamples: 40, seed: 1 },
+        costs: Costs { false_alarm: 1.0, missed: 5.0 },
+    };
+    let mut evaluation = Evaluation::new(&suite, &traces, &policy, vec![named], &question);
+    let other = Policy::parse("version = \"other\"\n[frustration]\nsustain_s = 4.0\n").unwrap();
+    evaluation.set_against(&other, &traces, &policy, &traces, &suite, &question);
+    serde_json::to_value(&evaluation).unwrap()
+}
+
+#[test]
+fn the_evaluation_of_the_bundled_suite_is_its_golden_evaluation() {
+    let evaluation = evaluation();
+    // A line for each property.
+    let lines = evaluation.as_object().unwrap().iter().map(|(name, value)| format!("\"{name}\": {value}"));
+    check("evaluation.json", &format!("{{\n{}\n}}\n", lines.collect::<Vec<_>>().join(",\n")));
+    valid(&validator(EVALUATION), &evaluation);
+    valid(&validator(EVALUATION), &parse(&golden("evaluation.json")));
+}
+
+#[test]
+fn what_evaluate_prints_is_what_the_schema_describes() {
+    let output = Command::new(env!("CARGO_BIN_EXE_warmline"))
+        .args(["evaluate", "suite.csv", "--json", "--bootstrap", "20"])
+        .current_dir(root().join("fixtures/calls"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let evaluation = parse(&String::from_utf8(output.stdout).unwrap());
+    refused(EVALUATION, &evaluation, "", "detection_rate", None);
+    refused(EVALUATION, &evaluation, "/detection_rate", "low", Some(json!("none")));
+    refused(EVALUATION, &evaluation, "/outcomes/0", "outcome", Some(json!("angry")));
+    refused(EVALUATION, &evaluation, "/slices", "mood", Some(json!({})));
+    refused(EVALUATION, &evaluation, "", "calls", Some(json!(0)));
+}
+
 #[test]
 fn every_property_is_described_and_every_object_of_ours_is_closed() {
-    for name in [PACKET, EVENT, CARD] {
+    for name in [PACKET, EVENT, CARD, EVALUATION] {
         let schema = schema(name);
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{name}");
         let objects = schema["$defs"].as_object().unwrap().values().chain([&schema]);

@@ -12,7 +12,8 @@ use std::{
 use warmline::score::Card;
 
 /// The rooms in the order in which data flows through them: a room knows only the rooms above it.
-const ROOMS: [&str; 9] = ["units", "wire", "media", "prosody", "score", "policy", "packet", "call", "ingest"];
+const ROOMS: [&str; 10] =
+    ["units", "wire", "media", "prosody", "score", "policy", "packet", "call", "ingest", "quality"];
 
 /// The first room that may touch the world; those before it are sans-IO.
 const EDGE: &str = "ingest";

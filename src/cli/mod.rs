@@ -1,11 +1,15 @@
 //! The commands of `warmline`.
 
 mod check;
+mod evaluate;
 mod features;
 mod jobs;
 mod replay;
 mod scoring;
+mod suite;
+mod summary;
 mod timeline;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -27,6 +31,10 @@ struct Arguments {
 enum Command {
     /// What would have happened: timeline, decisions and context packets of recorded calls
     Replay(replay::Arguments),
+    /// How good a policy and a model are on labelled calls: misses, false alarms, delay, calibration
+    Evaluate(evaluate::Arguments),
+    /// The thresholds that serve labelled calls best, as a policy file
+    Tune(tune::Arguments),
     /// The low-level descriptors of recordings: what the model sees and what training reads
     Features(features::Arguments),
     /// Check policy, model and ONNX Runtime: say what is wrong and how to mend it
@@ -37,6 +45,8 @@ enum Command {
 pub(crate) fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Tune(arguments) => tune::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
     };

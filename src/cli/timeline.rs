@@ -19,12 +19,12 @@ const WIDTH: usize = 108;
 const SPARK_WIDTH: usize = 12;
 const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-const BOLD: &str = "1";
-const DIM: &str = "2";
-const GREEN: &str = "32";
-const YELLOW: &str = "33";
-const RED: &str = "31";
-const CYAN: &str = "36";
+pub(super) const BOLD: &str = "1";
+pub(super) const DIM: &str = "2";
+pub(super) const GREEN: &str = "32";
+pub(super) const YELLOW: &str = "33";
+pub(super) const RED: &str = "31";
+pub(super) const CYAN: &str = "36";
 
 /// The events of one call, put in order of time when it is over.
 pub(super) struct Timeline {
@@ -208,8 +208,13 @@ impl Timeline {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.style { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        paint(self.style, code, text)
     }
+}
+
+/// `text` in a colour, on a terminal that wants some.
+pub(super) fn paint(style: bool, code: &str, text: &str) -> String {
+    if style { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 /// `words` in lines of at most `width` characters, broken at spaces.

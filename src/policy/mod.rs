@@ -4,7 +4,7 @@ mod escalation;
 mod rules;
 
 pub use escalation::{Decision, EVIDENCE_LIFETIME, Escalation, Observation, Outcome, State, Suspension};
-pub use rules::{Instant, NoticeRule, Policy, PolicyError, Rules};
+pub use rules::{BUILT_IN, Instant, NoticeRule, Policy, PolicyError, Rules};
 
 use serde::{Deserialize, Serialize};
 

@@ -10,7 +10,7 @@ use super::Notice;
 use crate::units::{MediaSpan, Probability, hex};
 
 /// The policy that holds where no file is named.
-const DEFAULT: &str = include_str!("default.toml");
+pub const BUILT_IN: &str = include_str!("default.toml");
 
 /// The longest span a policy may name, seconds: beyond it a unit was mistaken.
 const SPAN_MAX_S: f64 = 3600.0;
@@ -93,7 +93,7 @@ struct Override {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self::parse(DEFAULT).unwrap_or_else(|error| unreachable!("the built-in policy is tested: {error}"))
+        Self::parse(BUILT_IN).unwrap_or_else(|error| unreachable!("the built-in policy is tested: {error}"))
     }
 }
 

@@ -2,15 +2,17 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 #![allow(clippy::expect_used, reason = "a test that panics has failed")]
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use warmline::{
-    call::Event,
+    call::{CallConfig, Event, Output},
     ingest::{
         recording::Recording,
         replay::{ReplayOptions, Score, replay},
     },
-    policy::Notice,
+    policy::{Notice, Policy},
+    quality::{suite::Row, trace::Trace},
+    score::{ScoreRequest, Scores, Stage, Stages},
     units::MediaSpan,
 };
 
@@ -34,6 +36,35 @@ pub fn options() -> ReplayOptions {
 /// One event a line, as `replay --json` prints them.
 pub fn line(event: &Event) -> String {
     serde_json::to_string(event).expect("an event is JSON")
+}
+
+/// What a replay of a suite's call leaves behind under scores that no model made: log-odds by stage and second.
+pub fn scripted_trace(
+    row: &Row,
+    policy: &Policy,
+    stages: &Stages,
+    logit: impl Fn(Stage, f64) -> f32,
+) -> Trace {
+    let mut trace = Trace::new(MediaSpan(80 * stages.first.hop_frames as u64));
+    let options = ReplayOptions { caller_channel: row.caller_channel, ..options() };
+    let config = Arc::new(CallConfig { policy: policy.clone(), stages: Some(stages.clone()) });
+    let score = |request: &ScoreRequest| {
+        Ok(Scores { frustration: logit(request.stage, request.at.seconds()), speech: None })
+    };
+    replay(
+        Recording::open(&row.path).expect("the fixture opens"),
+        &options,
+        config,
+        1,
+        &mut |requests| requests.iter().map(score).collect(),
+        &mut |output| {
+            if let Output::Tell(event) = output {
+                trace.observe(&event);
+            }
+        },
+    )
+    .expect("the fixture replays");
+    trace
 }
 
 /// The lines of a replayed file.
