@@ -110,7 +110,7 @@ struct Worker {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let files = jobs::files(&arguments.files)?;
-    let (config, models) = arguments.scoring.call_config()?;
+    let (config, models) = arguments.scoring.call_config(&arguments.scoring.policy()?)?;
     let runtime = arguments.scoring.runtime()?;
     let options = options(arguments, &config)?;
     let style = !arguments.json

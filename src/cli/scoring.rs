@@ -18,7 +18,7 @@ use warmline::{
 const BUILT_IN: &[(&str, &[u8])] =
     &[(include_str!("../../models/watch.json"), include_bytes!("../../models/watch.onnx"))];
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct ScoringArguments {
     /// Policy file (TOML); without it the built-in policy holds
     #[arg(long, value_name = "FILE")]
@@ -114,12 +114,18 @@ impl ScoringArguments {
         places
     }
 
-    /// What holds for every call, and the models that score it.
-    pub(super) fn call_config(&self) -> anyhow::Result<(Arc<CallConfig>, ModelFiles)> {
+    /// The same with these models, if there are any.
+    pub(super) fn with_models(&self, models: &[PathBuf]) -> Self {
+        let models = if models.is_empty() { &self.models } else { models };
+        Self { models: models.to_vec(), ..self.clone() }
+    }
+
+    /// What holds for every call under this policy, and the models that score it.
+    pub(super) fn call_config(&self, policy: &Policy) -> anyhow::Result<(Arc<CallConfig>, ModelFiles)> {
         let files = self.models()?;
         let confirm = files.confirm.as_ref().map(|file| file.card.model()).transpose()?;
         let stages = Stages { first: files.first.card.model()?, confirm };
-        Ok((Arc::new(CallConfig { policy: self.policy()?, stages: Some(stages) }), files))
+        Ok((Arc::new(CallConfig { policy: policy.clone(), stages: Some(stages) }), files))
     }
 }
 

@@ -1,6 +1,10 @@
 //! Plays the calls of a suite, each once, and keeps what is needed to judge them.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -25,7 +29,7 @@ use warmline::{
 
 use super::{
     jobs::{self, complain},
-    scoring::{ModelFiles, ScoringArguments},
+    scoring::ScoringArguments,
 };
 
 /// Length of the packets in which calls are fed; it changes nothing.
@@ -34,7 +38,7 @@ const PACKET: MediaSpan = MediaSpan(8_000);
 #[derive(Args)]
 pub(super) struct SuiteArguments {
     /// Labelled calls: a CSV file with the columns file, label, onset_s and any of caller_channel, speaker, gender,
-    /// language, corpus, scenario; files are relative to it
+    /// language, corpus, scenario, models (cards that score this call, in place of --model); files are relative to it
     #[arg(value_name = "SUITE.csv")]
     pub(super) suite: PathBuf,
     #[command(flatten)]
@@ -96,12 +100,9 @@ impl SuiteArguments {
     /// Reads the suite and replays every call of it.
     pub(super) fn play(&self) -> anyhow::Result<Played> {
         let suite = Suite::read(&self.suite).with_context(|| self.suite.display().to_string())?;
-        let (config, files) = self.scoring.call_config()?;
-        let traces = self.traces(&suite, &config, &files)?;
-        let stages =
-            config.stages.iter().flat_map(|stages| std::iter::once(&stages.first).chain(&stages.confirm));
-        let models = stages.map(|m| Named { name: m.name.clone(), sha256: m.sha256.clone() }).collect();
-        Ok(Played { suite, traces, policy: config.policy.clone(), models })
+        let policy = self.scoring.policy()?;
+        let (traces, models) = self.traces(&suite, &policy)?;
+        Ok(Played { suite, traces, policy, models })
     }
 
     /// The traces of the same calls under another policy: the same ones, unless a second stage would have been asked of
@@ -111,44 +112,52 @@ impl SuiteArguments {
         if played.models.len() < 2 || suspect(other) == suspect(&played.policy) {
             return Ok(played.traces.clone());
         }
-        let (config, files) = self.scoring.call_config()?;
-        let config = Arc::new(CallConfig { policy: other.clone(), stages: config.stages.clone() });
-        self.traces(&played.suite, &config, &files)
+        Ok(self.traces(&played.suite, other)?.0)
     }
 
-    fn traces(
-        &self,
-        suite: &Suite,
-        config: &Arc<CallConfig>,
-        files: &ModelFiles,
-    ) -> anyhow::Result<Vec<Trace>> {
+    /// Replays every call, by the models that its line names or else the command line's; gives the models along.
+    fn traces(&self, suite: &Suite, policy: &Policy) -> anyhow::Result<(Vec<Trace>, Vec<Named>)> {
         let runtime = self.scoring.runtime()?;
-        let first = config.stages.as_ref().map(|stages| &stages.first);
-        let hop = first.map_or(MediaSpan::ZERO, |model| MediaSpan((model.hop_frames * FRAME_STEP) as u64));
+        let mut sets = BTreeMap::new();
+        for row in &suite.rows {
+            if !sets.contains_key(&row.models) {
+                sets.insert(row.models.clone(), self.scoring.with_models(&row.models).call_config(policy)?);
+            }
+        }
         let paths: Vec<PathBuf> = suite.rows.iter().map(|row| row.path.clone()).collect();
-        let rows: BTreeMap<&PathBuf, &Row> = suite.rows.iter().map(|row| (&row.path, row)).collect();
+        let rows: BTreeMap<&Path, &Row> = suite.rows.iter().map(|row| (row.path.as_path(), row)).collect();
         let results = jobs::run(
             &paths,
             self.jobs,
-            || Ok(Worker { config: Arc::clone(config), scorers: files.scorers(runtime)? }),
-            |worker, path, _| match rows.get(&path.to_owned()).map(|row| play(worker, row, hop)) {
-                Some(Ok(trace)) => Some(trace),
-                Some(Err(error)) => {
-                    complain(&format!("{}: {error:#}", path.display()));
-                    None
-                }
-                None => None,
+            || Ok(BTreeMap::new()),
+            |workers, path, _| {
+                let played = rows.get(path).and_then(|row| Some((row, sets.get(&row.models)?))).map(
+                    |(row, (config, files))| {
+                        let worker = match workers.entry(row.models.clone()) {
+                            Entry::Occupied(worker) => worker.into_mut(),
+                            Entry::Vacant(place) => place.insert(Worker {
+                                config: Arc::clone(config),
+                                scorers: files.scorers(runtime)?,
+                            }),
+                        };
+                        play(worker, row)
+                    },
+                );
+                played?.map_err(|error| complain(&format!("{}: {error:#}", path.display()))).ok()
             },
         )?;
         let traces: Vec<Trace> = results.into_iter().flatten().collect();
         if traces.len() < paths.len() {
             bail!("{} of {} calls could not be replayed", paths.len() - traces.len(), paths.len());
         }
-        Ok(traces)
+        let stages = sets.values().filter_map(|(config, _)| config.stages.as_ref());
+        let models = stages.flat_map(|stages| std::iter::once(&stages.first).chain(&stages.confirm));
+        let named = models.map(|m| Named { name: m.name.clone(), sha256: m.sha256.clone() });
+        Ok((traces, named.collect()))
     }
 }
 
-fn play(worker: &mut Worker, row: &Row, hop: MediaSpan) -> anyhow::Result<Trace> {
+fn play(worker: &mut Worker, row: &Row) -> anyhow::Result<Trace> {
     let options = ReplayOptions {
         caller_channel: row.caller_channel,
         packet: PACKET,
@@ -157,6 +166,8 @@ fn play(worker: &mut Worker, row: &Row, hop: MediaSpan) -> anyhow::Result<Trace>
         queue: None,
         intent: None,
     };
+    let first = worker.config.stages.as_ref().map(|stages| &stages.first);
+    let hop = first.map_or(MediaSpan::ZERO, |model| MediaSpan((model.hop_frames * FRAME_STEP) as u64));
     let mut trace = Trace::new(hop);
     let lanes = worker.scorers.lanes();
     let (config, scorers) = (Arc::clone(&worker.config), &mut worker.scorers);

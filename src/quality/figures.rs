@@ -513,6 +513,7 @@ mod tests {
         let label = onset
             .map_or(Label::Calm, |s| Label::Escalate { onset: MediaTime::ZERO + MediaSpan::from_seconds(s) });
         Row {
+            models: Vec::new(),
             file: "a.wav".into(),
             path: "a.wav".into(),
             label,

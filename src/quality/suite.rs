@@ -15,7 +15,7 @@ use crate::{
 const REQUIRED: [&str; 3] = ["file", "label", "onset_s"];
 
 /// Columns a suite may have besides.
-const OPTIONAL: [&str; 2] = ["caller_channel", "speaker"];
+const OPTIONAL: [&str; 3] = ["caller_channel", "speaker", "models"];
 
 /// Faults that are listed; of more than these the number is told.
 pub const FAULTS_MAX: usize = 20;
@@ -91,6 +91,8 @@ pub struct Row {
     pub caller_channel: Option<CallerChannel>,
     /// Who the caller is: calls of one speaker are not independent of each other.
     pub speaker: Option<String>,
+    /// Cards of the models that are to score the call, where it is not all the same: models that have not heard its speaker.
+    pub models: Vec<PathBuf>,
     /// What the call is grouped by, where the suite says it.
     pub groups: BTreeMap<Dimension, String>,
 }
@@ -273,7 +275,9 @@ impl Row {
         let groups =
             Dimension::ALL.into_iter().filter_map(|d| Some((d, cell(d.name())?.to_owned()))).collect();
         let speaker = cell("speaker").map(str::to_owned);
-        Ok(Self { file: file.to_owned(), path, label, caller_channel, speaker, groups })
+        let models =
+            cell("models").into_iter().flat_map(str::split_whitespace).map(|m| folder.join(m)).collect();
+        Ok(Self { file: file.to_owned(), path, label, caller_channel, speaker, models, groups })
     }
 }
 

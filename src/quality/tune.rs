@@ -390,6 +390,7 @@ mod tests {
     /// Twenty speakers with two calls each: one that rises to 0.8 at its onset, and a calm one that stands at `calm`.
     fn suite(calm: f64) -> (Suite, Vec<Trace>) {
         let row = |n: usize, label| Row {
+            models: Vec::new(),
             file: format!("{n}.wav"),
             path: format!("{n}.wav").into(),
             label,
