@@ -1,14 +1,14 @@
 //! Bytes ⇄ typed messages, one file per protocol. Absent here: sockets, clocks, async.
 
-// pub mod asterisk;
+pub mod asterisk;
 // pub mod audiohook;
-// pub mod audiosocket;
+pub mod audiosocket;
 // pub mod credentials;
-// pub mod freeswitch;
+pub mod freeswitch;
 // pub mod rtp;
 // pub mod sniff;
 pub mod twilio;
-// pub mod vonage;
+pub mod vonage;
 pub mod wav;
 
 use std::{
