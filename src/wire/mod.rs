@@ -1,7 +1,7 @@
 //! Bytes ⇄ typed messages, one file per protocol. Absent here: sockets, clocks, async.
 
 pub mod asterisk;
-// pub mod audiohook;
+pub mod audiohook;
 pub mod audiosocket;
 // pub mod credentials;
 pub mod freeswitch;
