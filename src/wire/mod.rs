@@ -3,7 +3,7 @@
 pub mod asterisk;
 pub mod audiohook;
 pub mod audiosocket;
-// pub mod credentials;
+pub mod credentials;
 pub mod freeswitch;
 // pub mod rtp;
 // pub mod sniff;
