@@ -5,17 +5,13 @@ pub mod audiohook;
 pub mod audiosocket;
 pub mod credentials;
 pub mod freeswitch;
-// pub mod rtp;
-// pub mod sniff;
+pub mod rtp;
+pub mod sniff;
 pub mod twilio;
 pub mod vonage;
 pub mod wav;
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, VecDeque},
-    fmt,
-};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -438,11 +434,6 @@ impl Timeline {
         self.next = position.saturating_add(samples);
         (position, gap)
     }
-
-    /// The place expected next.
-    pub(crate) fn next(&self) -> u64 {
-        self.next
-    }
 }
 
 /// Checks a message's length.
@@ -659,9 +650,6 @@ impl<'de> Deserialize<'de> for Metadata {
         deserializer.deserialize_any(Entries)
     }
 }
-
-/// Replies waiting to be sent.
-pub(crate) type Replies = VecDeque<Reply>;
 
 /// The lowest sample rate of any source.
 pub const MIN_RATE: SampleRate = SampleRate(8_000);
