@@ -1,0 +1,7 @@
+//! Any bytes as the messages of `wire::asterisk`.
+#![no_main]
+
+#[path = "../../tests/survives/asterisk.rs"]
+mod survives;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::asterisk(bytes));

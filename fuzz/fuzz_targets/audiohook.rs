@@ -1,0 +1,7 @@
+//! Any bytes as the messages of `wire::audiohook`.
+#![no_main]
+
+#[path = "../../tests/survives/audiohook.rs"]
+mod survives;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::audiohook(bytes));

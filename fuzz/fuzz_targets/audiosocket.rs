@@ -1,0 +1,7 @@
+//! Any bytes as an AudioSocket connection.
+#![no_main]
+
+#[path = "../../tests/survives/audiosocket.rs"]
+mod survives;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::audiosocket(bytes));

@@ -1,0 +1,7 @@
+//! Any bytes as the messages of `wire::freeswitch`.
+#![no_main]
+
+#[path = "../../tests/survives/freeswitch.rs"]
+mod survives;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::freeswitch(bytes));

@@ -1,0 +1,7 @@
+//! Any bytes as datagrams of RTP.
+#![no_main]
+
+#[path = "../../tests/survives/rtp.rs"]
+mod survives;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::rtp(bytes));

@@ -1,0 +1,7 @@
+//! Any bytes as the messages of `wire::sniff`.
+#![no_main]
+
+#[path = "../../tests/survives/sniff.rs"]
+mod survives;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::sniff(bytes));

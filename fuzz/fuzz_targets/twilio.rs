@@ -1,0 +1,7 @@
+//! Any bytes as the messages of `wire::twilio`.
+#![no_main]
+
+#[path = "../../tests/survives/twilio.rs"]
+mod survives;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::twilio(bytes));

@@ -1,0 +1,7 @@
+//! Any bytes as the messages of `wire::vonage`.
+#![no_main]
+
+#[path = "../../tests/survives/vonage.rs"]
+mod survives;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::vonage(bytes));
