@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use proptest::prelude::*;
-use survives::twilio::story::Story;
+use survives::story::Story;
 use warmline::wire::{Declared, asterisk, audiohook, freeswitch, sniff, twilio, vonage};
 
 mod survives {
@@ -21,6 +21,7 @@ mod survives {
     pub(crate) mod freeswitch;
     pub(crate) mod rtp;
     pub(crate) mod sniff;
+    pub(crate) mod story;
     pub(crate) mod twilio;
     pub(crate) mod vonage;
 }
@@ -126,7 +127,10 @@ proptest! {
     }
 }
 
-const TARGETS: [(&str, fn(&[u8])); 9] = [
+/// A protocol, and what must hold of any bytes it reads.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 9] = [
     ("asterisk", survives::asterisk::asterisk),
     ("audiohook", survives::audiohook::audiohook),
     ("audiosocket", |bytes| _ = survives::audiosocket::audiosocket(bytes)),

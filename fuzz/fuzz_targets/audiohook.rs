@@ -1,6 +1,8 @@
 //! Any bytes as the messages of `wire::audiohook`.
 #![no_main]
 
+#[path = "../../tests/survives/story.rs"]
+mod story;
 #[path = "../../tests/survives/audiohook.rs"]
 mod survives;
 

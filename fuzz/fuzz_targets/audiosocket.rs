@@ -1,6 +1,8 @@
 //! Any bytes as an AudioSocket connection.
 #![no_main]
 
+#[path = "../../tests/survives/story.rs"]
+mod story;
 #[path = "../../tests/survives/audiosocket.rs"]
 mod survives;
 

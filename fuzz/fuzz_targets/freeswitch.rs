@@ -1,6 +1,8 @@
 //! Any bytes as the messages of `wire::freeswitch`.
 #![no_main]
 
+#[path = "../../tests/survives/story.rs"]
+mod story;
 #[path = "../../tests/survives/freeswitch.rs"]
 mod survives;
 

@@ -1,6 +1,8 @@
 //! Any bytes as datagrams of RTP.
 #![no_main]
 
+#[path = "../../tests/survives/story.rs"]
+mod story;
 #[path = "../../tests/survives/rtp.rs"]
 mod survives;
 

@@ -1,6 +1,8 @@
 //! Any bytes as the messages of `wire::vonage`.
 #![no_main]
 
+#[path = "../../tests/survives/story.rs"]
+mod story;
 #[path = "../../tests/survives/vonage.rs"]
 mod survives;
 

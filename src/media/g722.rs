@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn how_a_payload_is_cut_changes_nothing() {
-        let coded: Vec<u8> = (0..4_000u32).map(|n| (n * n >> 3).to_le_bytes()[0]).collect();
+        let coded: Vec<u8> = (0..4_000u32).map(|n| ((n * n) >> 3).to_le_bytes()[0]).collect();
         let (mut whole, mut cut) = (Vec::new(), Vec::new());
         Decoder::new().decode(&coded, &mut whole);
         let mut decoder = Decoder::new();

@@ -425,12 +425,13 @@ mod tests {
 
     #[test]
     fn no_more_than_a_bound_waits() {
+        let bound = u32::try_from(MAX_HELD).unwrap();
         let mut story = Story::new();
         story.now = Some(CallTime(1_000)); // time stands still
         story.all([0, 1]);
-        story.all(3..3 + MAX_HELD as u32);
+        story.all(3..3 + bound);
         assert_eq!(story.lines.len(), 2);
-        story.all([3 + MAX_HELD as u32]);
+        story.all([3 + bound]);
         assert_eq!(story.lines.len(), 2 + 1 + MAX_HELD + 1);
     }
 
@@ -648,7 +649,7 @@ mod tests {
         fn push(&mut self, n: u32, ticks: u32, payload: &[u8]) {
             let packet = Arrival {
                 ssrc: self.ssrc,
-                sequence: self.sequence.wrapping_add(n as u16),
+                sequence: self.sequence.wrapping_add(low_16(n.into())),
                 timestamp: self.timestamp.wrapping_add(n.wrapping_mul(STEP)),
                 ticks,
                 payload,

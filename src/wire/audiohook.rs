@@ -300,18 +300,18 @@ impl Stream {
         let null = |text: &Text<'_>| text.0 == NULL_UUID;
         let probe = null(&open.conversation_id) && open.participant.id.as_ref().is_none_or(null);
         let chosen =
-            open.media.iter().take(MAX_OFFERS).filter_map(Offer::read).max_by_key(|(worth, ..)| *worth);
+            open.media.iter().take(MAX_OFFERS).filter_map(Offer::read).max_by_key(|choice| choice.worth);
         if chosen.is_none() && !open.media.is_empty() && !probe {
             return Err(Fault::Media);
         }
         let opened = match &chosen {
-            Some((_, _, offer)) => json!({ "media": [offer.echo()] }),
+            Some(choice) => json!({ "media": [choice.offer.echo()] }),
             None => json!({ "media": [] }),
         };
         self.say("opened", opened);
-        let audio = chosen.map(|(_, (caller, agent), _)| Audio {
+        let audio = chosen.map(|Choice { caller, both, .. }| Audio {
             caller,
-            both: agent.is_some(),
+            both,
             position: samples(position_ns, caller.rate),
             drift_told: false,
         });
@@ -406,17 +406,15 @@ impl Session for Stream {
     }
 
     fn handle_timeout(&mut self, now: CallTime, _: &mut dyn FnMut(Message<'_>)) -> Result<(), Refusal> {
-        match self.state {
-            State::Preparing if now.0 >= START_DEADLINE_US => {
-                Err(Refusal::NoStart { protocol: PROTOCOL, expected: "\"open\"" })
-            }
-            State::Disconnecting { until } | State::Closed { until } if until <= now => {
-                self.state = State::Gone;
-                self.replies.push_back(Reply::Close);
-                Ok(())
-            }
-            _ => Ok(()),
+        if self.poll_timeout().is_none_or(|at| now < at) {
+            return Ok(());
         }
+        if matches!(self.state, State::Preparing) {
+            return Err(Refusal::NoStart { protocol: PROTOCOL, expected: "\"open\"" });
+        }
+        self.state = State::Gone;
+        self.replies.push_back(Reply::Close);
+        Ok(())
     }
 
     fn handle_closed(&mut self, told: &mut dyn FnMut(Message<'_>)) {
@@ -518,10 +516,19 @@ struct Offer<'a> {
     rate: u64,
 }
 
+/// An offer that can be taken.
+struct Choice<'a> {
+    worth: u8,
+    caller: TrackFormat,
+    /// Whether the agent's channel comes too.
+    both: bool,
+    offer: &'a Offer<'a>,
+}
+
 impl Offer<'_> {
-    /// How much an offer is worth, and the caller's and the agent's track of it; nothing without the caller. PCMU goes before L16,
+    /// What taking it would mean; nothing without the caller. PCMU goes before L16,
     /// whose byte order nobody states (the reference reads it as little-endian), and both sides before one.
-    fn read(&self) -> Option<(u8, (TrackFormat, Option<TrackFormat>), &Self)> {
+    fn read(&self) -> Option<Choice<'_>> {
         let encoding = match &*self.format.0 {
             "PCMU" => Encoding::Pcmu,
             "L16" => Encoding::L16Le,
@@ -532,9 +539,9 @@ impl Offer<'_> {
         let rate = rate_read(PROTOCOL, self.rate).ok()?;
         let external = u16::try_from(place("external")?).ok()?;
         let caller = TrackFormat { channels, channel: external, ..TrackFormat::mono(encoding, rate) };
-        let agent = place("internal").map(|_| other_channel(caller));
-        let worth = 2 * u8::from(encoding == Encoding::Pcmu) + u8::from(agent.is_some());
-        (self.kind.0 == "audio").then_some((worth, (caller, agent), self))
+        let both = place("internal").is_some();
+        let worth = 2 * u8::from(encoding == Encoding::Pcmu) + u8::from(both);
+        (self.kind.0 == "audio").then_some(Choice { worth, caller, both, offer: self })
     }
 
     fn echo(&self) -> Value {

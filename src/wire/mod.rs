@@ -231,6 +231,42 @@ pub struct Declared {
     pub mix: Option<Mix>,
 }
 
+impl Declared {
+    /// Reads a query: `caller_only=true`, `tracks=both`, `rate=8000`, `mix=mono|stereo|mixed`; anything else is somebody else's.
+    ///
+    /// # Errors
+    /// When one of these has another value.
+    pub fn parse(query: &str) -> Result<Self, Refusal> {
+        let mut declared = Self::default();
+        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            let wrong = |mend| Refusal::Format {
+                protocol: "media",
+                what: "a parameter",
+                read: Quoted::new(value),
+                mend,
+            };
+            match name {
+                "caller_only" => {
+                    declared.caller_only =
+                        value.parse().map_err(|_| wrong("caller_only is true or false"))?;
+                }
+                "tracks" if value == "both" => declared.both_tracks = true,
+                "tracks" if value != "caller" => return Err(wrong("tracks is caller or both")),
+                "rate" => {
+                    let hz = value.parse().map_err(|_| wrong("rate is in Hz"))?;
+                    declared.rate = Some(rate_read("media", hz)?);
+                }
+                "mix" => {
+                    let mix = Mix::parse(value).ok_or_else(|| wrong("mix is mono, stereo or mixed"))?;
+                    declared.mix = Some(mix);
+                }
+                _ => {}
+            }
+        }
+        Ok(declared)
+    }
+}
+
 /// How the two sides of a call share a binary stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mix {
@@ -752,6 +788,23 @@ pub(crate) mod tests {
         check(&[0b1111_1011, 6], 120);
         check(&[0b1111_1011, 7], 0); // longer than a packet may be
         check(&[], 0);
+    }
+
+    #[test]
+    fn what_the_path_declares_is_read_or_refused() {
+        let declared =
+            Declared::parse("rate=16000&mix=stereo&token=x&tracks=both&caller_only=false").unwrap();
+        let expected = Declared {
+            rate: Some(SampleRate(16_000)),
+            mix: Some(Mix::Stereo),
+            both_tracks: true,
+            caller_only: false,
+        };
+        assert_eq!(declared, expected);
+        assert_eq!(Declared::parse(""), Ok(Declared::default()));
+        for wrong in ["rate=1", "rate=x", "mix=quad", "tracks=mine", "caller_only=yes"] {
+            assert!(Declared::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

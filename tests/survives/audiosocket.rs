@@ -1,9 +1,6 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
-#[path = "story.rs"]
-pub(crate) mod story;
-
-use story::{Frame, Story, frames};
+use super::story::{Frame, Story, frames};
 use warmline::units::CallTime;
 use warmline::wire::audiosocket::Stream;
 

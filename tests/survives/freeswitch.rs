@@ -1,9 +1,6 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
-#[path = "story.rs"]
-pub(crate) mod story;
-
-use story::Story;
+use super::story::Story;
 use warmline::units::SampleRate;
 use warmline::wire::freeswitch::Stream;
 use warmline::wire::{Declared, Mix};

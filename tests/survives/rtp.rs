@@ -1,9 +1,6 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
-#[path = "story.rs"]
-pub(crate) mod story;
-
-use story::{Frame, frames};
+use super::story::{Frame, frames};
 use warmline::media::jitter::{Arrival, JitterBuffer, Ordered};
 use warmline::media::{Decoder, jitter};
 use warmline::units::{CallTime, SampleRate};
