@@ -52,7 +52,14 @@ fn packets(criterion: &mut Criterion) {
             sequence = sequence.wrapping_add(1);
             timestamp = timestamp.wrapping_add(160);
             now += 20_000;
-            let arrival = Arrival { ssrc: 1, sequence, timestamp, ticks: 160, payload: packet.payload };
+            let arrival = Arrival {
+                ssrc: 1,
+                sequence,
+                timestamp,
+                ticks: 160,
+                payload_type: 0,
+                payload: packet.payload,
+            };
             buffer.push(CallTime(now), &arrival, &mut |ordered| _ = black_box(ordered));
         });
     });

@@ -1,6 +1,6 @@
 //! Payloads of any format → samples that a track reads.
 
-use super::g722;
+use super::{g711, g722};
 use crate::{
     units::SampleRate,
     wire::{Encoding, Format, TrackFormat},
@@ -18,6 +18,8 @@ pub struct Decoder {
 
 enum Coder {
     None(TrackFormat),
+    /// One channel of these samples becomes linear.
+    Linear(Encoding, SampleRate),
     G722(Box<g722::Decoder>),
     Opus(Box<ropus::Decoder>),
 }
@@ -25,6 +27,9 @@ enum Coder {
 /// Why a payload is left out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
+    /// Samples that no telephone sends.
+    #[error("{0} of {1} channels is not made linear: expected µ-law, A-law or 16 bit of one channel")]
+    Linear(Encoding, u16),
     /// No Opus packet.
     #[error("an Opus packet of {len} bytes cannot be decoded: {why}")]
     Opus {
@@ -54,10 +59,32 @@ impl Decoder {
         Ok(Self { coder, samples: Vec::new(), bytes: Vec::new() })
     }
 
+    /// A decoder that gives linear samples of one channel, little-endian, whatever comes: for a stream whose payload type changes.
+    ///
+    /// # Errors
+    /// When the Opus decoder cannot be made, or for samples other than G.711 and 16 bit of one channel.
+    pub fn linear(format: Format) -> Result<Self, DecodeError> {
+        let decoder = Self::new(format)?;
+        let coder = match decoder.coder {
+            Coder::None(TrackFormat { encoding, rate, channels: 1, .. })
+                if matches!(
+                    encoding,
+                    Encoding::Pcmu | Encoding::Pcma | Encoding::L16Be | Encoding::L16Le
+                ) =>
+            {
+                Coder::Linear(encoding, rate)
+            }
+            Coder::None(format) => return Err(DecodeError::Linear(format.encoding, format.channels)),
+            coder => coder,
+        };
+        Ok(Self { coder, ..decoder })
+    }
+
     /// What [`Decoder::decode`] gives.
     pub fn format(&self) -> TrackFormat {
         match &self.coder {
             Coder::None(format) => *format,
+            Coder::Linear(_, rate) => TrackFormat::mono(Encoding::L16Le, *rate),
             Coder::G722(_) => TrackFormat::mono(Encoding::L16Le, SampleRate(16_000)),
             Coder::Opus(_) => TrackFormat::mono(Encoding::L16Le, SampleRate(48_000)),
         }
@@ -70,7 +97,17 @@ impl Decoder {
     pub fn decode<'a>(&'a mut self, payload: &'a [u8]) -> Result<&'a [u8], DecodeError> {
         self.samples.clear();
         match &mut self.coder {
-            Coder::None(_) => return Ok(payload),
+            Coder::None(_) | Coder::Linear(Encoding::L16Le, _) => return Ok(payload),
+            Coder::Linear(Encoding::Pcmu, _) => {
+                self.samples.extend(payload.iter().map(|code| g711::decode_mu(*code)))
+            }
+            Coder::Linear(Encoding::Pcma, _) => {
+                self.samples.extend(payload.iter().map(|code| g711::decode_a(*code)))
+            }
+            Coder::Linear(..) => {
+                self.samples
+                    .extend(payload.as_chunks::<2>().0.iter().map(|bytes| i16::from_be_bytes(*bytes)));
+            }
             Coder::G722(decoder) => decoder.decode(payload, &mut self.samples),
             Coder::Opus(_) if payload.is_empty() => {}
             Coder::Opus(decoder) => {
@@ -96,6 +133,21 @@ mod tests {
         let mut decoder = Decoder::new(Format::mono(Encoding::Pcmu, SampleRate(8_000))).unwrap();
         assert_eq!(decoder.decode(&[1, 2, 3]), Ok(&[1, 2, 3][..]));
         assert_eq!(decoder.format(), TrackFormat::mono(Encoding::Pcmu, SampleRate(8_000)));
+    }
+
+    #[test]
+    fn samples_become_linear_where_that_is_asked_for() {
+        let check = |encoding, payload: &[u8], expected: &[i16]| {
+            let mut decoder = Decoder::linear(Format::mono(encoding, SampleRate(8_000))).unwrap();
+            let expected: Vec<u8> = expected.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+            assert_eq!(decoder.decode(payload), Ok(expected.as_slice()), "{encoding}");
+            assert_eq!(decoder.format(), TrackFormat::mono(Encoding::L16Le, SampleRate(8_000)));
+        };
+        check(Encoding::Pcmu, &[0x00, 0xFF], &[-32_124, 0]);
+        check(Encoding::Pcma, &[0x2A, 0xD5], &[-32_256, 8]);
+        check(Encoding::L16Be, &[0x12, 0x34], &[0x1234]);
+        check(Encoding::L16Le, &[0x34, 0x12], &[0x1234]);
+        assert!(Decoder::linear(Format::mono(Encoding::F32Le, SampleRate(8_000))).is_err());
     }
 
     #[test]

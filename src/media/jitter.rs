@@ -33,6 +33,8 @@ pub struct Arrival<'a> {
     pub timestamp: u32,
     /// How many ticks of the clock its audio lasts; 0 of what is no audio (keys, comfort noise): its number counts, no more.
     pub ticks: u32,
+    /// What the audio is; it may change from packet to packet.
+    pub payload_type: u8,
     /// The audio.
     pub payload: &'a [u8],
 }
@@ -44,6 +46,8 @@ pub enum Ordered<'a> {
     Media {
         /// Place of its first sample since the call's start, at the track's rate.
         position: u64,
+        /// What it is.
+        payload_type: u8,
         /// The audio.
         payload: &'a [u8],
     },
@@ -127,6 +131,7 @@ struct Candidate {
 struct Held {
     timestamp: u32,
     ticks: u32,
+    payload_type: u8,
     arrived: CallTime,
     payload: Vec<u8>,
 }
@@ -146,6 +151,11 @@ impl JitterBuffer {
             network_jitter: 0,
             transit: None,
         }
+    }
+
+    /// The source in use.
+    pub fn ssrc(&self) -> Option<u32> {
+        self.source.map(|source| source.ssrc)
     }
 
     /// What became of the packets so far.
@@ -251,7 +261,7 @@ impl JitterBuffer {
         }
         if ahead == 0 {
             self.counts.reordered += u64::from(!self.held.is_empty());
-            self.give(packet.timestamp, packet.ticks, packet.payload, told);
+            self.give(packet, told);
             self.advance(told);
         } else if ahead < MAX_DROPOUT {
             self.keep(now, source.next + u64::from(ahead), packet, told);
@@ -327,14 +337,23 @@ impl JitterBuffer {
     }
 
     fn next_in_turn(&mut self, held: Held, told: &mut dyn FnMut(Ordered<'_>)) {
-        self.give(held.timestamp, held.ticks, &held.payload, told);
+        let packet = Arrival {
+            ssrc: 0,
+            sequence: 0,
+            timestamp: held.timestamp,
+            ticks: held.ticks,
+            payload_type: held.payload_type,
+            payload: &held.payload,
+        };
+        self.give(&packet, told);
         if self.spare.len() < MAX_HELD {
             self.spare.push(held.payload);
         }
     }
 
     /// Gives a packet whose turn it is. Behind a hole in the numbers, a leap of the clock is loss; without one, silence.
-    fn give(&mut self, timestamp: u32, ticks: u32, payload: &[u8], told: &mut dyn FnMut(Ordered<'_>)) {
+    fn give(&mut self, packet: &Arrival<'_>, told: &mut dyn FnMut(Ordered<'_>)) {
+        let Arrival { timestamp, ticks, payload_type, payload, .. } = *packet;
         let Some(source) = &mut self.source else { return };
         source.next += 1;
         if ticks == 0 {
@@ -352,14 +371,20 @@ impl JitterBuffer {
         if leap > 0 {
             told(Ordered::Gap { cause, from: from * self.scale, to: to * self.scale });
         }
-        told(Ordered::Media { position: to * self.scale, payload });
+        told(Ordered::Media { position: to * self.scale, payload_type, payload });
     }
 
     fn hold(&mut self, now: CallTime, packet: &Arrival<'_>) -> Held {
         let mut payload = self.spare.pop().unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(packet.payload);
-        Held { timestamp: packet.timestamp, ticks: packet.ticks, arrived: now, payload }
+        Held {
+            timestamp: packet.timestamp,
+            ticks: packet.ticks,
+            payload_type: packet.payload_type,
+            arrived: now,
+            payload,
+        }
     }
 
     /// RFC 3550 A.8: `J += (|d| - J) / 16`, in sixteenths.
@@ -549,6 +574,7 @@ mod tests {
                 sequence: n,
                 timestamp: u32::from(n) * 160,
                 ticks: 160,
+                payload_type: 9,
                 payload: &[0; 160],
             };
             buffer.push(CallTime::ZERO, &packet, &mut |ordered| {
@@ -652,6 +678,7 @@ mod tests {
                 sequence: self.sequence.wrapping_add(low_16(n.into())),
                 timestamp: self.timestamp.wrapping_add(n.wrapping_mul(STEP)),
                 ticks,
+                payload_type: 0,
                 payload,
             };
             let now = self.now.unwrap_or(CallTime(u64::from(n) * 20_000));
@@ -667,7 +694,7 @@ mod tests {
 
     fn line(ordered: &Ordered<'_>) -> String {
         match ordered {
-            Ordered::Media { position, payload } => format!("{position}: {}", payload[0]),
+            Ordered::Media { position, payload, .. } => format!("{position}: {}", payload[0]),
             Ordered::Gap { cause, from, to } => {
                 format!("{} {from}..{to}", format!("{cause:?}").to_lowercase())
             }

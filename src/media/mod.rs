@@ -7,6 +7,7 @@ pub mod framer;
 pub mod g711;
 pub mod g722;
 pub mod jitter;
+pub mod receiver;
 pub mod resample;
 pub mod track;
 
@@ -14,6 +15,7 @@ pub use activity::Activity;
 pub use decoder::{DecodeError, Decoder};
 pub use framer::{Frame, Framer};
 pub use jitter::JitterBuffer;
+pub use receiver::Receiver;
 pub use track::{Agent, Caller, Gap, Heard, Received, Track, TrackError, TrackFormat};
 
 /// Samples of one frame: 25 ms at 8 kHz.

@@ -280,6 +280,17 @@ impl Payload {
             Self::Audio(format) => format.rate(),
         }
     }
+
+    /// Ticks a payload lasts; none of what is no audio.
+    pub fn ticks(self, payload: &[u8]) -> u32 {
+        match self {
+            Self::Audio(format) => {
+                let (clock, rate) = (u64::from(self.clock().0), u64::from(format.rate().0));
+                u32::try_from(format.samples_in(payload) * clock / rate.max(1)).unwrap_or(0)
+            }
+            Self::ComfortNoise | Self::TelephoneEvent => 0,
+        }
+    }
 }
 
 /// What each payload type of a stream means: the static ones, and those that are declared.
@@ -491,6 +502,7 @@ mod tests {
         let mut types = PayloadTypes::new();
         assert_eq!(types.get(9), Some(Payload::Audio(Format::G722)));
         assert_eq!(types.get(9).map(Payload::clock), Some(SampleRate(8_000)));
+        assert_eq!(types.get(9).map(|g722| g722.ticks(&[0; 160])), Some(160));
         assert_eq!(types.get(118), None);
         types.declare(118, "L16/16000").unwrap();
         types.declare(97, "opus/48000/2").unwrap();

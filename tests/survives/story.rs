@@ -45,6 +45,11 @@ pub(crate) struct Story {
 }
 
 impl Story {
+    /// A stream that says itself nothing of its start.
+    pub(crate) fn started() -> Self {
+        Self { started: true, ..Self::default() }
+    }
+
     /// Plays a capture, 20 ms a message, and closes the connection.
     pub(crate) fn of(session: &mut dyn Session, capture: &[u8]) -> Self {
         let mut story = Self::default();
