@@ -126,6 +126,8 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -189,5 +191,39 @@ mod tests {
         assert!(decoder.decode(&[0xFF, 0xFF, 0xFF]).is_err());
         assert_eq!(decoder.decode(&[]), Ok(&[][..]));
         assert_eq!(decoder.decode(&[0b1111_1000]).map(<[u8]>::len), Ok(2 * 960)); // one empty frame
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_bytes_as_opus_are_survived(
+            packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..6),
+        ) {
+            let mut decoder = Decoder::new(Format::Opus).unwrap();
+            for packet in packets {
+                if let Ok(samples) = decoder.decode(&packet) {
+                    prop_assert!(samples.len() <= 2 * MAX_OPUS_SAMPLES);
+                }
+            }
+        }
+
+        #[test]
+        fn opus_with_bits_wrong_is_survived(
+            wrong in prop::collection::vec((any::<prop::sample::Index>(), 0..8u8), 1..40),
+        ) {
+            let mut coded = include_bytes!("../../fixtures/wire/rtp/speech.opus").to_vec();
+            for (at, bit) in wrong {
+                let at = at.index(coded.len());
+                coded[at] ^= 1 << bit;
+            }
+            let mut decoder = Decoder::new(Format::Opus).unwrap();
+            let mut rest = coded.as_slice();
+            while let Some((len, after)) = rest.split_first_chunk() {
+                let (packet, after) = after.split_at(usize::from(u16::from_be_bytes(*len)).min(after.len()));
+                _ = decoder.decode(packet);
+                rest = after;
+            }
+        }
     }
 }
