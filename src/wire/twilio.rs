@@ -744,8 +744,9 @@ mod tests {
             story.text(&media("inbound", chunk, (chunk - 1) * 20, &[1; 160]));
         }
         story.text(&media("inbound", 2, 20, &[1; 160])); // too late
+        story.session.handle_closed(&mut |message| story.lines.push(line(&message)));
         assert_eq!(story.lines[1..4], ["caller 0 +160", "caller lost 160..320", "caller 320 +160"]);
-        assert_eq!(story.lines.len(), 1 + 1 + 1 + 9);
+        assert_eq!(story.lines.len(), 1 + 1 + 1 + 9 + 1);
     }
 
     #[test]
