@@ -6,4 +6,4 @@ mod story;
 #[path = "../../tests/survives/audiohook.rs"]
 mod survives;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::audiohook(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| survives::audiohook(bytes));

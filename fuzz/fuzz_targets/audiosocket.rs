@@ -6,4 +6,4 @@ mod story;
 #[path = "../../tests/survives/audiosocket.rs"]
 mod survives;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::audiosocket(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop(survives::audiosocket(bytes)));

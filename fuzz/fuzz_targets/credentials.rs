@@ -4,4 +4,4 @@
 #[path = "../../tests/survives/credentials.rs"]
 mod survives;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::credentials(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| survives::credentials(bytes));

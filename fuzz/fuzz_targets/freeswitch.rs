@@ -6,4 +6,4 @@ mod story;
 #[path = "../../tests/survives/freeswitch.rs"]
 mod survives;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::freeswitch(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| survives::freeswitch(bytes));

@@ -6,4 +6,4 @@ mod story;
 #[path = "../../tests/survives/rtp.rs"]
 mod survives;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::rtp(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop(survives::rtp(bytes)));

@@ -6,4 +6,4 @@ mod story;
 #[path = "../../tests/survives/sniff.rs"]
 mod survives;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = survives::sniff(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| survives::sniff(bytes));

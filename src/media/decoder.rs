@@ -64,20 +64,15 @@ impl Decoder {
     /// # Errors
     /// When the Opus decoder cannot be made, or for samples other than G.711 and 16 bit of one channel.
     pub fn linear(format: Format) -> Result<Self, DecodeError> {
-        let decoder = Self::new(format)?;
-        let coder = match decoder.coder {
-            Coder::None(TrackFormat { encoding, rate, channels: 1, .. })
-                if matches!(
-                    encoding,
-                    Encoding::Pcmu | Encoding::Pcma | Encoding::L16Be | Encoding::L16Le
-                ) =>
-            {
-                Coder::Linear(encoding, rate)
+        use Encoding::{L16Be, L16Le, Pcma, Pcmu};
+        let mut decoder = Self::new(format)?;
+        if let Format::Samples(TrackFormat { encoding, rate, channels, .. }) = format {
+            if channels != 1 || !matches!(encoding, Pcmu | Pcma | L16Be | L16Le) {
+                return Err(DecodeError::Linear(encoding, channels));
             }
-            Coder::None(format) => return Err(DecodeError::Linear(format.encoding, format.channels)),
-            coder => coder,
-        };
-        Ok(Self { coder, ..decoder })
+            decoder.coder = Coder::Linear(encoding, rate);
+        }
+        Ok(decoder)
     }
 
     /// What [`Decoder::decode`] gives.
