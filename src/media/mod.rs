@@ -1,14 +1,21 @@
 //! Packets → 8 kHz mono frames per track. Absent here: async, sockets.
 
 pub mod activity;
+pub mod decoder;
 pub mod encoding;
 pub mod framer;
 pub mod g711;
+pub mod g722;
+pub mod jitter;
+pub mod receiver;
 pub mod resample;
 pub mod track;
 
 pub use activity::Activity;
+pub use decoder::{DecodeError, Decoder};
 pub use framer::{Frame, Framer};
+pub use jitter::JitterBuffer;
+pub use receiver::Receiver;
 pub use track::{Agent, Caller, Gap, Heard, Received, Track, TrackError, TrackFormat};
 
 /// Samples of one frame: 25 ms at 8 kHz.

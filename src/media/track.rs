@@ -3,8 +3,8 @@
 use super::encoding;
 use super::framer::{Frame, Framer};
 use super::resample::{RateError, Resampler};
-use crate::units::{MediaTime, SampleRate};
-use crate::wire::Encoding;
+use crate::units::MediaTime;
+pub use crate::wire::TrackFormat;
 
 /// The role of the person whose patience is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,31 +20,6 @@ pub const MAX_POSITION: u64 = 1 << 48;
 
 /// Samples decoded at once: a payload of any length passes in pieces of this many, and no more are ever held.
 const PIECE_LEN: usize = 1_024;
-
-/// How a track's payloads are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrackFormat {
-    /// How a sample is written.
-    pub encoding: Encoding,
-    /// Samples per second of each channel.
-    pub rate: SampleRate,
-    /// Interleaved channels of a payload.
-    pub channels: u16,
-    /// Which of them this track is, from 0.
-    pub channel: u16,
-}
-
-impl TrackFormat {
-    /// A payload that holds this track alone.
-    pub fn mono(encoding: Encoding, rate: SampleRate) -> Self {
-        Self { encoding, rate, channels: 1, channel: 0 }
-    }
-
-    /// Bytes of one sample of every channel.
-    pub fn bytes_per_sample(&self) -> usize {
-        self.encoding.bytes_per_sample() * usize::from(self.channels)
-    }
-}
 
 /// What a track gives, in the order of media time.
 #[derive(Clone, Copy, Debug)]
@@ -195,6 +170,8 @@ mod tests {
 
     use super::*;
     use crate::media::FRAME_LEN;
+    use crate::units::SampleRate;
+    use crate::wire::Encoding;
 
     #[test]
     fn a_gap_is_absent_and_not_silent() {
