@@ -27,7 +27,6 @@ import torch
 
 import data
 import evaluate
-from card import render
 from prepare import CLEAN, NOISY, prepare
 
 GROUPS = [{"ravdess", "tess", "fsdd"}, {"emodb", "turev"}, {"nemo", "baved"}, {"banglaser", "emotiontts"}, {"ased"}]  # no language in two
