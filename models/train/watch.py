@@ -21,6 +21,7 @@ MEL = [f"mel_{i:02d}_db" for i in range(40)]
 DESCRIPTORS = ["voicing", "f0_hz", "hnr_db", "jitter_local", "shimmer_local", "h1_h2_db"]
 FEATURES = MEL + DESCRIPTORS
 WINDOW, HOP, MIN_FRAMES = data.WINDOW, 100, data.MIN_FRAMES
+CALLS = (1.81, 0.78)  # log-odds of clips to those of calls: fitted on calls.py's
 DECIBEL = 1.0
 STORED = "<f4"
 STEPS, BATCH, RATE = 800, 64, 2e-3

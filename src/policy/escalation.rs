@@ -253,7 +253,8 @@ mod tests {
     /// `what` is a probability (scored; the caller has spoken for half of the time so far), `-` (no score, nothing
     /// ever heard), `~` (no score), `suspend:x`, `lift:x`, an instant cue's name, or an outcome.
     fn check(rules: &str, story: &str) {
-        let policy = Policy::parse(&format!("version = \"story\"\n{rules}")).unwrap();
+        let head = "version = \"story\"\n[frustration]\nexit = 0.50\nsustain_s = 2.0\n";
+        let policy = Policy::parse(&format!("{head}{rules}")).unwrap();
         let mut call = Escalation::new(policy.rules_for(None, None).clone());
         for line in story.lines().map(str::trim).filter(|l| !l.is_empty()) {
             let mut words = line.split_whitespace();
@@ -336,7 +337,7 @@ mod tests {
     #[test]
     fn nothing_fires_before_the_warm_up() {
         check(
-            "[frustration]\nwarm_up_s = 10.0",
+            "warm_up_s = 10.0",
             "
             4.0   0.99  rising
             12.0  0.99  rising

@@ -158,9 +158,9 @@ impl Rules {
         let probability = |p| Probability::new(p).unwrap_or_default();
         Self {
             enter: probability(0.70),
-            exit: probability(0.50),
+            exit: probability(0.40),
             suspect: probability(0.30),
-            sustain: MediaSpan::from_seconds(2.0),
+            sustain: MediaSpan::from_seconds(4.0),
             warm_up: MediaSpan::from_seconds(4.0),
             cooldown: MediaSpan::from_seconds(30.0),
             instant: Instant { explicit_request: true, dtmf: vec!['0'], phrases: Vec::new() },

@@ -16,10 +16,6 @@ pub struct Calibration {
     pub slope: f64,
     /// Added to the scaled logit.
     pub intercept: f64,
-    /// Seconds of caller speech over which scores are averaged, exponentially: windows overlap, and one odd window is no
-    /// evidence. 0: every window for itself.
-    #[serde(default)]
-    pub smoothing_s: f64,
     /// How far the caller's own opening moves the score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<CallerCalibration>,
@@ -42,14 +38,12 @@ pub struct CallerScores {
     calibration: Calibration,
     opening: Vec<f32>,
     offset: f64,
-    /// The average so far, and what the caller had spoken by then.
-    average: Option<(f64, MediaSpan)>,
 }
 
 impl CallerScores {
     /// A caller of whom nothing is known.
     pub fn new(calibration: Calibration) -> Self {
-        Self { calibration, opening: Vec::new(), offset: 0.0, average: None }
+        Self { calibration, opening: Vec::new(), offset: 0.0 }
     }
 
     /// The calibrated probability of a logit that was scored when the caller had spoken for `speech`.
@@ -64,17 +58,9 @@ impl CallerScores {
             self.opening.push(logit);
             self.offset = caller.weight * (f64::from(median(&mut self.opening.clone())) - caller.reference);
         }
-        let Calibration { slope, intercept, smoothing_s, .. } = self.calibration;
-        let now = f64::from(logit) - self.offset;
-        let average = match self.average {
-            Some((average, then)) if smoothing_s > 0.0 => {
-                let spoken = speech.0.saturating_sub(then.0);
-                average + (now - average) * (1.0 - (-MediaSpan(spoken).seconds() / smoothing_s).exp())
-            }
-            Some(_) | None => now,
-        };
-        self.average = Some((average, speech));
-        Probability::from_logit(slope * average + intercept).map_err(|_| ScoreError::NotFinite)
+        let Calibration { slope, intercept, .. } = self.calibration;
+        Probability::from_logit(slope * (f64::from(logit) - self.offset) + intercept)
+            .map_err(|_| ScoreError::NotFinite)
     }
 }
 
@@ -85,12 +71,12 @@ mod tests {
 
     fn caller(weight: f64) -> CallerScores {
         let caller = Some(CallerCalibration { weight, reference: -2.0, opening_s: 5.0 });
-        CallerScores::new(Calibration { slope: 2.0, intercept: 1.0, smoothing_s: 0.0, caller })
+        CallerScores::new(Calibration { slope: 2.0, intercept: 1.0, caller })
     }
 
     #[test]
     fn a_probability_is_the_logistic_of_the_scaled_logit() {
-        let calibration = Calibration { slope: 2.0, intercept: 1.0, smoothing_s: 0.0, caller: None };
+        let calibration = Calibration { slope: 2.0, intercept: 1.0, caller: None };
         let mut plain = CallerScores::new(calibration);
         let p = plain.observe(0.5, MediaSpan::from_seconds(1.0)).unwrap().get();
         assert!((p - 1.0 / (1.0 + (-2.0_f64).exp())).abs() < 1e-12);
@@ -112,22 +98,6 @@ mod tests {
         assert!(of(&mut high) < of(&mut average));
         let settled = of(&mut high);
         (0..50).for_each(|_| assert_eq!(of(&mut high), settled));
-    }
-
-    #[test]
-    fn scores_are_averaged_over_the_callers_speech_and_not_over_time() {
-        let calibration = Calibration { slope: 1.0, intercept: 0.0, smoothing_s: 2.0, caller: None };
-        let mut scores = CallerScores::new(calibration);
-        let mut logit = |x: f32, speech: f64| {
-            let p = scores.observe(x, MediaSpan::from_seconds(speech)).unwrap().get();
-            (p / (1.0 - p)).ln()
-        };
-        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} is not {b}");
-        near(logit(1.0, 1.0), 1.0);
-        near(logit(3.0, 3.0), 3.0 - 2.0 * (-1.0_f64).exp());
-        let before = logit(3.0, 3.0);
-        near(logit(-9.0, 3.0), before); // nothing was said in between
-        near(logit(0.0, 103.0), 0.0); // long ago weighs nothing
     }
 
     #[test]

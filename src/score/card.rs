@@ -151,15 +151,9 @@ impl Card {
         let heads = self.heads.iter().map(String::as_str).collect::<Vec<_>>();
         let known = matches!(heads.as_slice(), ["frustration"] | ["frustration", "speech"]);
         expect(known, "heads", &heads.join(", "), "frustration, or frustration and speech")?;
-        let Calibration { slope, intercept, smoothing_s, caller } = &self.calibration;
+        let Calibration { slope, intercept, caller } = &self.calibration;
         expect(slope.is_finite() && *slope > 0.0, "calibration.slope", slope, "a positive number")?;
         expect(intercept.is_finite(), "calibration.intercept", intercept, "a finite number")?;
-        expect(
-            (0.0..=60.0).contains(smoothing_s),
-            "calibration.smoothing_s",
-            smoothing_s,
-            "0 to 60 seconds",
-        )?;
         if let Some(caller) = caller {
             expect(
                 (0.0..=1.0).contains(&caller.weight),
@@ -201,7 +195,7 @@ impl Model {
             window_frames: 300,
             hop_frames: 50,
             min_frames: 100,
-            calibration: Calibration { slope: 1.0, intercept: 0.0, smoothing_s: 0.0, caller: None },
+            calibration: Calibration { slope: 1.0, intercept: 0.0, caller: None },
         }
     }
 }
