@@ -6,6 +6,8 @@ mod features;
 mod jobs;
 mod replay;
 mod scoring;
+#[cfg(feature = "serve")]
+mod serve;
 mod suite;
 mod summary;
 mod timeline;
@@ -37,6 +39,9 @@ enum Command {
     Tune(tune::Arguments),
     /// The low-level descriptors of recordings: what the model sees and what training reads
     Features(features::Arguments),
+    /// Live calls: media in, events out, until it is told to end
+    #[cfg(feature = "serve")]
+    Serve(serve::Arguments),
     /// Check policy, model and ONNX Runtime: say what is wrong and how to mend it
     Check(check::Arguments),
 }
@@ -48,6 +53,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
     };
     match result {
