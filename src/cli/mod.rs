@@ -4,6 +4,8 @@ mod check;
 mod evaluate;
 mod features;
 mod jobs;
+#[cfg(feature = "serve")]
+mod load;
 mod replay;
 mod scoring;
 #[cfg(feature = "serve")]
@@ -42,6 +44,9 @@ enum Command {
     /// Live calls: media in, events out, until it is told to end
     #[cfg(feature = "serve")]
     Serve(serve::Arguments),
+    /// Many paced calls against a server: what was sent, what came back, how late
+    #[cfg(feature = "serve")]
+    Load(load::Arguments),
     /// Check policy, model and ONNX Runtime: say what is wrong and how to mend it
     Check(check::Arguments),
 }
@@ -55,6 +60,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Features(arguments) => features::run(&arguments),
         #[cfg(feature = "serve")]
         Command::Serve(arguments) => serve::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Load(arguments) => load::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
     };
     match result {
