@@ -412,7 +412,12 @@ impl Config {
             says.extend(media.jwt_secret.is_some().then_some("JWT"));
             says.extend((!media.key.is_empty()).then_some("API keys"));
             says.extend(media.announced.then_some("announced calls only"));
-            let how = if says.is_empty() { "the integrator's token".to_owned() } else { says.join(", ") };
+            let otherwise = match name.as_str() {
+                "rtp" if !media.sources.is_empty() => "the addresses of `sources`",
+                "audiosocket" | "rtp" => "whoever reaches it, on this machine",
+                _ => "the integrator's token",
+            };
+            let how = if says.is_empty() { otherwise.to_owned() } else { says.join(", ") };
             lines.push((format!("media.{name}"), how, "what lets its streams in"));
             let notice = format!("{:?}", media.notice).to_lowercase();
             lines.push((

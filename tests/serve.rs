@@ -262,6 +262,43 @@ async fn a_connection_that_says_nothing_is_closed() {
     assert!(house.get("/metrics", "").await.1.contains("warmline_connections_silent_total 1"));
 }
 
+/// The program itself: it says where it listens, and when it is told to end it takes no new call and ends with the last.
+#[cfg(feature = "cli")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_drains_when_it_is_told_to_end() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Command, Stdio},
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("warmline.toml");
+    std::fs::write(&config, "[server]\nlisten = \"127.0.0.1:0\"\nshards = 1\n").unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_warmline"))
+        .args(["serve", "--config", config.to_str().unwrap()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(program.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let serving = said.find(|line| line.contains("\"message\":\"serving\"")).expect("it serves");
+    let serving: serde_json::Value = serde_json::from_str(&serving).unwrap();
+    let address = serving["listen"].as_str().unwrap();
+    let (mut live, _) = connect_async(format!("ws://{address}/v1/media")).await.unwrap();
+    let start = r#"{"event":"start","streamSid":"MZ1","start":{"streamSid":"MZ1","callSid":"CA1","tracks":["inbound"],"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1}}}"#;
+    live.send(Frame::text(start)).await.unwrap();
+    assert!(said.any(|line| line.contains("stream started") && line.contains("CA1")));
+    let kill = Command::new("kill").args(["-TERM", &program.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    assert!(said.any(|line| line.contains("draining") && line.contains("\"live\":1")));
+    let (mut late, _) = connect_async(format!("ws://{address}/v1/media")).await.unwrap();
+    late.send(Frame::text(start.replace("CA1", "CA2"))).await.unwrap();
+    let Some(Ok(Frame::Close(Some(close)))) = late.next().await else { panic!("it is refused") };
+    assert_eq!(u16::from(close.code), 1013, "try again later: {}", close.reason);
+    live.send(Frame::text(r#"{"event":"stop","streamSid":"MZ1"}"#)).await.unwrap();
+    let rest: Vec<String> = said.collect();
+    assert!(rest.iter().any(|line| line.contains("stopping") && line.contains("\"live\":0")), "{rest:#?}");
+    assert!(program.wait().unwrap().success());
+}
+
 /// A server of which everything is known: scores are scripted, ports are free ones.
 struct House {
     http: SocketAddr,

@@ -27,8 +27,8 @@ use crate::{
     },
 };
 
-/// Bytes read at once: a second at 16 kHz.
-const READ_LEN: usize = 32 * 1024;
+/// Bytes read at once: a quarter of a second at 8 kHz.
+const READ_LEN: usize = 4 * 1024;
 
 /// Calls that may be announced and not have come yet; beyond, an announcement is refused.
 pub const ANNOUNCED_MAX: usize = 4_096;

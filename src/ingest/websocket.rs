@@ -21,7 +21,7 @@ use super::{
     Intake,
     gate::Head,
     http::problem,
-    intake::{Clock, Leg},
+    intake::{Clock, Leg, NotTaken},
 };
 use crate::{
     units::CallTime,
@@ -30,6 +30,9 @@ use crate::{
         sniff::{self, Protocol},
     },
 };
+
+/// Bytes a connection reads at once; a longer message takes what it needs.
+const READ_LEN: usize = 8 * 1024;
 
 /// Close codes (RFC 6455 7.4.1, and 1013 of its registry).
 const POLICY: u16 = 1008;
@@ -144,6 +147,7 @@ fn upgraded(
         .protocols(subprotocols)
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
+        .read_buffer_size(READ_LEN)
         .on_upgrade(move |socket| converse(intake, socket, peer, allowed))
 }
 
@@ -185,7 +189,7 @@ impl Peer {
 enum End {
     Gone,
     Refused(Refusal),
-    NotTaken(String),
+    NotTaken(u16, String),
     Silent,
     Closed,
 }
@@ -209,7 +213,7 @@ async fn converse(
             intake.malformed(peer.name(), &refusal);
             Some((POLICY, refusal.to_string()))
         }
-        End::NotTaken(why) => Some((TRY_LATER, why)),
+        End::NotTaken(code, why) => Some((code, why)),
     };
     let frame = frame.map(|(code, why)| CloseFrame { code, reason: short(&why).into() });
     let _ = timeout(intake.patience.send, socket.send(Frame::Close(frame))).await;
@@ -255,9 +259,10 @@ async fn listen(intake: &Intake, socket: &mut WebSocket, peer: &mut Peer, leg: &
         }
         if let Some(why) = leg.refused().filter(|_| !told_refusal) {
             told_refusal = true;
+            let code = if matches!(why, NotTaken::Unauthorised(_)) { POLICY } else { TRY_LATER };
             let why = why.to_string();
             if !peer.refuse(clock.now(), &why) {
-                return End::NotTaken(why);
+                return End::NotTaken(code, why);
             }
         }
         while let Some(reply) = peer.session().poll_reply() {
