@@ -19,6 +19,14 @@ pub mod packet;
 
 pub mod call;
 
+pub mod switchboard;
+
 pub mod ingest;
 
+#[cfg(feature = "serve")]
+pub mod console;
+
 pub mod quality;
+
+#[cfg(feature = "serve")]
+pub mod config;

@@ -12,21 +12,37 @@ use std::{
 use warmline::score::Card;
 
 /// The rooms in the order in which data flows through them: a room knows only the rooms above it.
-const ROOMS: [&str; 10] =
-    ["units", "wire", "media", "prosody", "score", "policy", "packet", "call", "ingest", "quality"];
+const ROOMS: [&str; 13] = [
+    "units",
+    "wire",
+    "media",
+    "prosody",
+    "score",
+    "policy",
+    "packet",
+    "call",
+    "switchboard",
+    "ingest",
+    "console",
+    "quality",
+    "config",
+];
 
-/// The first room that may touch the world; those before it are sans-IO.
-const EDGE: &str = "ingest";
+/// The first room that may touch the world; those before it have no files, no sockets and nothing async.
+const EDGE: Place = Place::From("ingest");
+
+/// The first room with threads and a clock; those before it are sans-IO.
+const THREADS: Place = Place::From("switchboard");
 
 /// What a file of `src` must not name, where it may all the same, and how to mend it.
 const ABSENT: [(&str, Place, &str); 7] = [
     ("ort", Place::Room("score"), "only score/ knows ONNX Runtime: go through `Scorer`"),
-    ("std::fs", Place::Edge, "read the file in ingest/ or cli/ and hand its bytes in"),
-    ("std::net", Place::Edge, "packets come in as inputs: the socket belongs in ingest/"),
-    ("tokio", Place::Edge, "the core is driven from outside: what is async belongs in ingest/"),
-    ("std::thread", Place::Edge, "the core has no threads: whoever drives it may"),
-    ("std::time::Instant", Place::Edge, "date decisions with MediaTime; arrival comes in as CallTime"),
-    ("std::time::SystemTime", Place::Edge, "date decisions with MediaTime; arrival comes in as CallTime"),
+    ("std::fs", EDGE, "read the file in ingest/ or cli/ and hand its bytes in"),
+    ("std::net", EDGE, "packets come in as inputs: the socket belongs in ingest/"),
+    ("tokio", EDGE, "the core is driven from outside: what is async belongs in ingest/"),
+    ("std::thread", THREADS, "the core has no threads: whoever drives it may"),
+    ("std::time::Instant", THREADS, "date decisions with MediaTime; arrival comes in as CallTime"),
+    ("std::time::SystemTime", EDGE, "date decisions with MediaTime; arrival comes in as CallTime"),
 ];
 
 /// Where something may be named.
@@ -34,8 +50,8 @@ const ABSENT: [(&str, Place, &str); 7] = [
 enum Place {
     /// In one room alone.
     Room(&'static str),
-    /// From [`EDGE`] on, and in the program.
-    Edge,
+    /// From this room on, and in the program.
+    From(&'static str),
 }
 
 #[test]
@@ -167,6 +183,7 @@ fn the_rules_find_what_they_forbid() {
     check("src/policy/rules.rs", "let file = std :: fs::read(path);", &["1: names `std::fs`"]);
     check("src/policy/rules.rs", "use super::Instant; support::sort::by(std::fmt::x)", &[]);
     check("src/call/mod.rs", "use ort::session::Session;", &["1: names `ort`"]);
+    check("src/switchboard/mod.rs", "use std::{net::UdpSocket, thread};", &["1: names `std::net`"]);
     check("src/score/onnx.rs", "use ort::session::Session;", &[]);
     check("src/ingest/udp.rs", "use std::net::UdpSocket; use tokio::net; use crate::call::Call;", &[]);
     check("src/cli/mod.rs", "use std::fs; use warmline::call::Call;", &[]);
@@ -195,15 +212,14 @@ fn arrows_upwards(path: &str, text: &str) -> Vec<String> {
 /// What a file names although it is absent there.
 fn out_of_place(path: &str, text: &str) -> Vec<String> {
     let own = room(path);
-    let at_edge =
-        own.is_none_or(|own| ROOMS.iter().position(|r| *r == own) >= ROOMS.iter().position(|r| *r == EDGE));
+    let rank = |name: &str| ROOMS.iter().position(|r| *r == name);
     let faults = |(line, name): (usize, String)| {
         let named =
             |absent: &str| name.strip_prefix(absent).is_some_and(|r| r.is_empty() || r.starts_with("::"));
         ABSENT.iter().find_map(|(absent, place, mend)| {
             let allowed = match place {
                 Place::Room(room) => own == Some(room),
-                Place::Edge => at_edge,
+                Place::From(room) => own.is_none_or(|own| rank(own) >= rank(room)),
             };
             (named(absent) && !allowed).then(|| format!("{path}:{line}: names `{absent}`: {mend}"))
         })

@@ -12,6 +12,10 @@ use super::{FAILED, scoring::ScoringArguments};
 pub(super) struct Arguments {
     #[command(flatten)]
     scoring: ScoringArguments,
+    /// Configuration of `warmline serve` (TOML): every setting is explained
+    #[cfg(feature = "serve")]
+    #[arg(long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
     /// One JSON object instead of lines
     #[arg(long)]
     json: bool,
@@ -24,6 +28,10 @@ struct Finding {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let mut findings = Vec::new();
+    #[cfg(feature = "serve")]
+    let scoring = &configured(arguments, &mut findings);
+    #[cfg(not(feature = "serve"))]
     let scoring = &arguments.scoring;
     let policy = scoring.policy().map(|p| {
         let place = scoring.policy.as_ref().map_or_else(|| "built in".into(), |p| p.display().to_string());
@@ -31,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     });
     let models = scoring.models();
     let runtime = scoring.runtime();
-    let mut findings = vec![Finding { what: "policy", result: policy }];
+    findings.push(Finding { what: "policy", result: policy });
     let mut sessions = Vec::new();
     match models {
         Ok(models) => {
@@ -66,6 +74,29 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     Ok(if good { 0 } else { FAILED })
+}
+
+/// What the configuration says, and which policy and models it names.
+#[cfg(feature = "serve")]
+fn configured(arguments: &Arguments, findings: &mut Vec<Finding>) -> ScoringArguments {
+    let Some(path) = &arguments.config else { return arguments.scoring.clone() };
+    match super::serve::read(Some(path)) {
+        Ok(config) => {
+            for (name, value, meaning) in config.explain() {
+                let words = format!("{name} = {value}: {meaning}");
+                findings.push(Finding { what: "setting", result: Ok(words) });
+            }
+            let gate = config.gate(&super::serve::secret);
+            let words = |open| if open { "nothing is asked of anybody: loopback only" } else { "read" };
+            let result = gate.map(|gate| words(gate.is_open()).to_owned()).map_err(Into::into);
+            findings.push(Finding { what: "credentials", result });
+            super::serve::scoring(&arguments.scoring, &config)
+        }
+        Err(error) => {
+            findings.push(Finding { what: "config", result: Err(error) });
+            arguments.scoring.clone()
+        }
+    }
 }
 
 fn session(card: &Card) -> String {

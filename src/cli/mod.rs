@@ -4,8 +4,12 @@ mod check;
 mod evaluate;
 mod features;
 mod jobs;
+#[cfg(feature = "serve")]
+mod load;
 mod replay;
 mod scoring;
+#[cfg(feature = "serve")]
+mod serve;
 mod suite;
 mod summary;
 mod timeline;
@@ -37,6 +41,12 @@ enum Command {
     Tune(tune::Arguments),
     /// The low-level descriptors of recordings: what the model sees and what training reads
     Features(features::Arguments),
+    /// Live calls: media in, events out, until it is told to end
+    #[cfg(feature = "serve")]
+    Serve(serve::Arguments),
+    /// Many paced calls against a server: what was sent, what came back, how late
+    #[cfg(feature = "serve")]
+    Load(load::Arguments),
     /// Check policy, model and ONNX Runtime: say what is wrong and how to mend it
     Check(check::Arguments),
 }
@@ -48,6 +58,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Load(arguments) => load::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
     };
     match result {

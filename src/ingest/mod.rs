@@ -1,4 +1,22 @@
-//! Recordings (later: sockets and devices) → the inputs of a call.
+//! Recordings and sockets → the inputs of a call.
 
 pub mod recording;
 pub mod replay;
+
+#[cfg(feature = "serve")]
+pub mod audiosocket;
+#[cfg(feature = "serve")]
+pub mod gate;
+#[cfg(feature = "serve")]
+pub mod http;
+#[cfg(feature = "serve")]
+pub mod intake;
+#[cfg(feature = "serve")]
+pub mod rtp;
+#[cfg(feature = "serve")]
+pub mod websocket;
+
+#[cfg(feature = "serve")]
+pub use gate::{Door, Gate, Role, Token};
+#[cfg(feature = "serve")]
+pub use intake::{Intake, Patience};

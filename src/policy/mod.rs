@@ -2,6 +2,7 @@
 
 mod escalation;
 mod rules;
+pub(crate) mod settings;
 
 pub use escalation::{Decision, EVIDENCE_LIFETIME, Escalation, Observation, Outcome, State, Suspension};
 pub use rules::{BUILT_IN, Instant, NoticeRule, Policy, PolicyError, Rules};

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use super::Notice;
+use super::{
+    Notice,
+    settings::{fault, line_of},
+};
 use crate::units::{MediaSpan, Probability, hex};
 
 /// The policy that holds where no file is named.
@@ -343,41 +346,8 @@ fn key(key: Spanned<String>) -> Result<char, Fault> {
 }
 
 fn refuse(source: &str, error: &toml::de::Error) -> PolicyError {
-    let range = error.span().unwrap_or(0..0);
-    let read = source.get(range.clone()).unwrap_or_default();
-    let mut reason = error.message().to_owned();
-    if error.message().starts_with("unknown field") {
-        reason = format!(
-            "`{read}` is not a setting{}",
-            nearest(read).map(|k| format!(": did you mean `{k}`?")).unwrap_or_default()
-        );
-    }
-    PolicyError { line: line_of(source, range.start), reason }
-}
-
-fn line_of(source: &str, at: usize) -> usize {
-    1 + source.bytes().take(at).filter(|&b| b == b'\n').count()
-}
-
-fn nearest(read: &str) -> Option<&'static str> {
-    let (distance, key) = KEYS.iter().map(|key| (edits(read, key), *key)).min()?;
-    (distance <= key.len() / 2).then_some(key)
-}
-
-/// Levenshtein's distance: the fewest insertions, deletions and replacements that turn `a` into `b`.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut left = i + 1;
-        let mut diagonal = i;
-        let mut cells = row.iter_mut();
-        cells.next().into_iter().for_each(|first| *first = left);
-        for (above, y) in cells.zip(b.chars()) {
-            left = (diagonal + usize::from(x != y)).min(left.min(*above) + 1);
-            diagonal = std::mem::replace(above, left);
-        }
-    }
-    row.last().copied().unwrap_or_default()
+    let (line, reason) = fault(source, error, &KEYS);
+    PolicyError { line, reason }
 }
 
 #[cfg(test)]
@@ -421,13 +391,6 @@ mod tests {
             (billing.sustain.seconds(), billing.instant.dtmf.as_slice()),
             (5.0, ['9', '#'].as_slice())
         );
-    }
-
-    #[test]
-    fn the_nearest_setting_is_the_fewest_edits_away() {
-        assert_eq!([edits("", "abc"), edits("kitten", "sitting"), edits("exit", "exit")], [3, 3, 0]);
-        assert_eq!(nearest("cool_down_s"), Some("cooldown_s"));
-        assert_eq!(nearest("completely_else"), None);
     }
 
     #[test]

@@ -1,0 +1,94 @@
+//! What is counted, as Prometheus reads it (text exposition format 0.0.4).
+
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write},
+    sync::{Mutex, PoisonError, atomic::Ordering},
+};
+
+use super::Console;
+
+/// Every figure.
+pub(super) fn text(console: &Console) -> String {
+    let board = &console.intake.board;
+    let (ours, theirs) = (board.counts(), &console.intake.counts);
+    let (followers, missed) = console.ring.figures();
+    let mut page = Page::default();
+    page.gauge("calls_live", "Calls that are live.", board.live());
+    page.gauge("draining", "1 while no new calls are taken.", u8::from(board.is_draining()));
+    for (name, help, count) in [
+        ("calls_total", "Calls taken.", &ours.calls),
+        ("streams_joined_total", "Further streams of a call that was there.", &ours.joined),
+        ("packets_total", "Payloads taken.", &ours.packets),
+        ("packets_dropped_total", "Payloads dropped because their call's queue was full.", &ours.dropped),
+        ("packets_undecoded_total", "Payloads that could not be decoded.", &ours.undecoded),
+        ("words_dropped_total", "Keys, pauses and commands dropped because too many waited.", &ours.unheard),
+        ("events_total", "Events told.", &ours.events),
+        ("actions_total", "Actions asked for.", &ours.actions),
+        ("scores_total", "Windows scored.", &ours.scores),
+        ("score_batches_total", "Batches they were scored in.", &ours.batches),
+        ("late_turns_total", "Turns of a shard that took longer than 250 ms.", &ours.late_turns),
+        ("connections_total", "Connections accepted.", &theirs.connections),
+        ("connections_turned_away_total", "Connections beyond limits.connections.", &theirs.turned_away),
+        ("connections_silent_total", "Connections closed because nothing came.", &theirs.silent),
+    ] {
+        page.counter(name, help, count.load(Ordering::Relaxed));
+    }
+    page.gauge("event_followers", "Who follows the events.", followers);
+    page.counter("events_missed_total", "Events that followers were too slow for.", missed);
+    page.labelled("calls_refused_total", "Calls refused.", "reason", &ours.refused);
+    page.labelled("unauthorised_total", "Wrong credentials.", "protocol", &theirs.unauthorised);
+    page.labelled(
+        "malformed_total",
+        "Streams that were not what they should be.",
+        "protocol",
+        &theirs.malformed,
+    );
+    page.head("shard_calls", "gauge", "Calls on a shard.");
+    let shards = board.shards();
+    for (n, (calls, _)) in shards.iter().enumerate() {
+        page.line("shard_calls", &format!("{{shard=\"{n}\"}}"), calls);
+    }
+    page.head("shard_turn_microseconds", "gauge", "How long a shard's last turn took.");
+    for (n, (_, micros)) in shards.iter().enumerate() {
+        page.line("shard_turn_microseconds", &format!("{{shard=\"{n}\"}}"), micros);
+    }
+    page.0
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, "gauge", help);
+        self.line(name, "", value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, "counter", help);
+        self.line(name, "", value);
+    }
+
+    fn labelled<K: Display>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        counts: &Mutex<BTreeMap<K, u64>>,
+    ) {
+        self.head(name, "counter", help);
+        for (value, count) in counts.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let value = value.to_string();
+            self.line(name, &format!("{{{label}=\"{}\"}}", value.escape_default()), count);
+        }
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP warmline_{name} {help}\n# TYPE warmline_{name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = writeln!(self.0, "warmline_{name}{labels} {value}");
+    }
+}

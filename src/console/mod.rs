@@ -1,0 +1,229 @@
+//! The HTTP interface: live calls, their events, what may be said about them, metrics. Absent here: decisions, media.
+
+mod events;
+mod metrics;
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, Uri},
+    response::{
+        IntoResponse, Response,
+        sse::{Event as Frame, KeepAlive, Sse},
+    },
+    routing::{get, post},
+};
+pub use events::{RING_BYTES_MAX, RING_EVENTS_MAX, Ring};
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    call::CallId,
+    ingest::{Intake, Role, audiosocket::Announced, http::problem, websocket::with_head},
+    policy::{Notice, Suspension},
+    switchboard::{Assumed, Command, Untold},
+};
+
+/// What the interface speaks for.
+pub struct Console {
+    /// Where calls come in, and the switchboard behind it.
+    pub intake: Arc<Intake>,
+    /// The latest events.
+    pub ring: Arc<Ring>,
+    /// AudioSocket calls that may come, where they must be announced.
+    pub announced: Option<Arc<Announced>>,
+}
+
+/// The routes of the interface.
+pub fn routes(console: Arc<Console>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(figures))
+        .route("/api/v1/calls", get(calls))
+        .route("/api/v1/calls/{id}", get(call))
+        .route("/api/v1/calls/{id}/{what}", post(say))
+        .route("/api/v1/audiosocket/{uuid}", post(announce))
+        .route("/api/v1/events", get(follow))
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such page", "see README for the endpoints") })
+        .with_state(console)
+}
+
+async fn ready(State(console): State<Arc<Console>>) -> Response {
+    if console.intake.board.is_draining() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "draining", "no new calls are taken");
+    }
+    "ready\n".into_response()
+}
+
+async fn figures(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap) -> Response {
+    match console.role(&uri, &headers) {
+        Ok(_) => ([("content-type", "text/plain; version=0.0.4")], metrics::text(&console)).into_response(),
+        Err(refused) => refused,
+    }
+}
+
+async fn calls(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap) -> Response {
+    match console.role(&uri, &headers) {
+        Ok(_) => Json(json!({ "calls": console.intake.board.calls() })).into_response(),
+        Err(refused) => refused,
+    }
+}
+
+async fn call(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    match console.role(&uri, &headers) {
+        Ok(_) => match console.intake.board.call(&CallId::new(id)) {
+            Some(status) => Json(status).into_response(),
+            None => problem(StatusCode::NOT_FOUND, "no such call", &Untold::NoCall.to_string()),
+        },
+        Err(refused) => refused,
+    }
+}
+
+/// What a command may carry.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    key: Option<char>,
+    given: Option<Notice>,
+}
+
+async fn say(
+    State(console): State<Arc<Console>>,
+    Path((id, what)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let role = match console.role(&uri, &headers) {
+        Ok(role) => role,
+        Err(refused) => return refused,
+    };
+    let said = if body.is_empty() { Ok(Said::default()) } else { serde_json::from_slice(&body) };
+    let said: Said = match said {
+        Ok(said) => said,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, "not as expected", &error.to_string()),
+    };
+    let command = match (what.as_str(), role) {
+        ("transfer", Role::Supervisor) => Command::Manual,
+        (_, Role::Supervisor | Role::Agent | Role::Auditor) => {
+            return problem(StatusCode::FORBIDDEN, "not allowed", "this token's role may not say this");
+        }
+        ("transfer", Role::Integrator) => Command::ExplicitRequest,
+        ("hold", Role::Integrator) => Command::Suspend(Suspension::Hold),
+        ("pause", Role::Integrator) => Command::Suspend(Suspension::Pause),
+        ("resume", Role::Integrator) => Command::Lift(Suspension::Hold),
+        ("opt-out", Role::Integrator) => Command::Suspend(Suspension::OptedOut),
+        ("notice", Role::Integrator) => Command::Notice(said.given.unwrap_or(Notice::Notice)),
+        ("dtmf", Role::Integrator) => match said.key {
+            Some(key @ ('0'..='9' | '*' | '#' | 'A'..='D')) => Command::Dtmf(key),
+            _ => {
+                let detail = "send {\"key\":\"0\"}: one of 0-9, *, #, A-D";
+                return problem(StatusCode::BAD_REQUEST, "no key", detail);
+            }
+        },
+        _ => {
+            let detail = "expected transfer, hold, pause, resume, notice, opt-out or dtmf";
+            return problem(StatusCode::NOT_FOUND, "no such command", detail);
+        }
+    };
+    let id = CallId::new(id);
+    let told = match (what.as_str(), command) {
+        ("resume", command) => {
+            let board = &console.intake.board;
+            board.tell(&id, command).and_then(|()| board.tell(&id, Command::Lift(Suspension::Pause)))
+        }
+        (_, command) => console.intake.board.tell(&id, command),
+    };
+    match told {
+        Ok(()) => StatusCode::ACCEPTED.into_response(),
+        Err(error @ Untold::NoCall) => problem(StatusCode::NOT_FOUND, "no such call", &error.to_string()),
+        Err(error @ Untold::Busy) => problem(StatusCode::SERVICE_UNAVAILABLE, "busy", &error.to_string()),
+    }
+}
+
+/// What is known of a call that is announced.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Announcement {
+    queue: Option<String>,
+    intent: Option<String>,
+    notice: Option<Notice>,
+}
+
+async fn announce(
+    State(console): State<Arc<Console>>,
+    Path(uuid): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match console.role(&uri, &headers) {
+        Ok(Role::Integrator) => {}
+        Ok(_) => return problem(StatusCode::FORBIDDEN, "not allowed", "this needs an integrator's token"),
+        Err(refused) => return refused,
+    }
+    let said = if body.is_empty() { Ok(Announcement::default()) } else { serde_json::from_slice(&body) };
+    let said = match said {
+        Ok(said) => said,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, "not as expected", &error.to_string()),
+    };
+    let Some(announced) = &console.announced else {
+        let detail = "set media.audiosocket.announced = true to let only announced calls in";
+        return problem(StatusCode::CONFLICT, "calls need not be announced", detail);
+    };
+    let known = console.intake.gate.assumed("audiosocket");
+    let assumed = Assumed {
+        notice: said.notice.unwrap_or(known.notice),
+        queue: said.queue.or(known.queue),
+        intent: said.intent.or(known.intent),
+    };
+    if announced.announce(&uuid, assumed) {
+        return StatusCode::CREATED.into_response();
+    }
+    problem(
+        StatusCode::BAD_REQUEST,
+        "not announced",
+        "it is no UUID, or too many calls are announced and did not come",
+    )
+}
+
+/// Every event from the one after `Last-Event-ID` on, as far as it is still held; else from now on.
+async fn follow(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Err(refused) = console.role(&uri, &headers) {
+        return refused;
+    }
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let follower = console.ring.follow(last);
+    let frames = stream::unfold(follower, |mut follower| async move {
+        let frame = match follower.next().await {
+            events::Next::Event(id, line) => Frame::default().id(id.to_string()).data(&*line),
+            events::Next::Missed(count) => {
+                Frame::default().event("missed").data(json!({ "missed": count }).to_string())
+            }
+        };
+        Some((Ok::<_, Infallible>(frame), follower))
+    });
+    Sse::new(frames).keep_alive(KeepAlive::default()).into_response()
+}
+
+impl Console {
+    /// The role of whoever asks, or the answer to somebody who is nobody.
+    #[allow(clippy::result_large_err, reason = "the error is the response that is sent")]
+    fn role(&self, uri: &Uri, headers: &HeaderMap) -> Result<Role, Response> {
+        with_head(uri, headers, |head| self.intake.gate.role(head)).ok_or_else(|| {
+            self.intake.unauthorised("api");
+            let detail = "send Authorization: Bearer with a token of [[server.token]]";
+            problem(StatusCode::UNAUTHORIZED, "wrong credentials", detail)
+        })
+    }
+}

@@ -1,0 +1,294 @@
+//! Many calls at once say what each says alone: real audio goes in over lines, the scores are the story's.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::Duration,
+};
+
+use common::{fixture, line, lines, options};
+use warmline::{
+    call::{Action, CallConfig, CallId, Event, What},
+    ingest::recording::{CallerChannel, Recording},
+    policy::{Notice, Policy, Suspension},
+    score::{Model, ScoreError, ScoreRequest, Scores, Stages},
+    switchboard::{
+        Actions, Assumed, Command, Events, Limits, Line, QUEUE_PACKETS_MAX, Refused, Score, Switchboard,
+        Untold,
+    },
+    units::{Pii, SampleRate},
+    wire::{Encoding, Format, Message, Role, Start, TrackFormat},
+};
+
+const CALLS: [&str; 4] = ["escalating.wav", "calm.wav", "escalating_mulaw.wav", "hold_music.wav"];
+
+#[test]
+fn what_a_call_says_in_company_is_what_replay_says() {
+    let (board, told) = board(2, 100);
+    let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    std::thread::scope(|scope| {
+        for (n, file) in CALLS.iter().cycle().take(12).enumerate() {
+            let (id, replayed) = replayed(file, n);
+            expected.insert(id.clone(), replayed);
+            let board = &board;
+            scope.spawn(move || play(board, file, &id, 1 + 7 * n as u64));
+        }
+    });
+    let mut ended = 0;
+    let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    while ended < 12 {
+        let event = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        ended += usize::from(matches!(event.what, What::CallEnded { .. }));
+        said.entry(event.call.to_string()).or_default().push(line(&event));
+    }
+    assert!(expected.values().flatten().any(|line| line.contains("\"type\":\"transfer\"")));
+    for (id, lines) in &expected {
+        for (said, replayed) in said[id].iter().zip(lines) {
+            assert_eq!(said, replayed, "{id}");
+        }
+        assert_eq!(said[id].len(), lines.len(), "{id}");
+    }
+    assert_eq!(board.live(), 0);
+}
+
+#[test]
+fn calls_beyond_the_limit_are_refused_with_a_reason_until_one_ends() {
+    let (board, told) = board(2, 2);
+    let first = open(&board, "a").unwrap();
+    let _second = open(&board, "b").unwrap();
+    let refused = open(&board, "c").err().unwrap();
+    assert_eq!(refused, Refused::Full { live: 2, max: 2 });
+    assert!(refused.to_string().contains("limits.calls"));
+    drop(first);
+    until_ended(&told, "a");
+    assert!(open(&board, "c").is_ok());
+    assert_eq!(board.counts().refused.lock().unwrap()["full"], 1);
+}
+
+#[test]
+fn calls_are_spread_over_the_shards() {
+    let (board, _told) = board(3, 100);
+    let _lines: Vec<Line> = (0..9).map(|n| open(&board, &n.to_string()).unwrap()).collect();
+    assert_eq!(board.shards().iter().map(|(calls, _)| *calls).collect::<Vec<_>>(), [3, 3, 3]);
+}
+
+#[test]
+fn a_full_queue_drops_the_oldest_of_that_call_alone_and_it_tells_a_gap() {
+    let (board, told) = board(1, 100);
+    let (mut slow, mut other) = (open(&board, "slow").unwrap(), open(&board, "other").unwrap());
+    // While the one shard is busy with hours of this call's audio, its queue fills.
+    let hour = vec![0xFFu8; 160];
+    other.handle(&Message::Media { track: Role::Caller, position: 0, payload: &hour });
+    let packets = 40 * QUEUE_PACKETS_MAX as u64;
+    for n in 0..packets {
+        slow.handle(&Message::Media { track: Role::Caller, position: 160 * n, payload: &hour });
+    }
+    let status = board.call(&CallId::new("slow")).unwrap();
+    assert_eq!(status.packets, packets);
+    assert!(status.dropped > 0, "a debug build that hears 400 s in the time it takes to copy them?");
+    assert_eq!(board.call(&CallId::new("other")).unwrap().dropped, 0);
+    drop((slow, other));
+    let events = until_ended(&told, "slow");
+    assert!(events.iter().any(|event| matches!(event.what, What::Gap { .. })));
+}
+
+#[test]
+fn commands_reach_their_call_and_no_other() {
+    let (board, told) = board(1, 100);
+    let (first, second) = (open(&board, "a").unwrap(), open(&board, "b").unwrap());
+    board.tell(&CallId::new("a"), Command::Suspend(Suspension::Hold)).unwrap();
+    board.tell(&CallId::new("b"), Command::ExplicitRequest).unwrap();
+    assert_eq!(board.tell(&CallId::new("c"), Command::Manual), Err(Untold::NoCall));
+    drop(first);
+    let events = until_ended(&told, "a");
+    assert!(events.iter().any(|e| matches!(e.what, What::State { to: "suspended", .. })));
+    drop(second);
+    let events = until_ended(&told, "b");
+    assert!(matches!(events.last().unwrap().what, What::CallEnded { transfers: 1, .. }));
+}
+
+#[test]
+fn a_second_stream_of_a_call_stands_by_and_goes_on_where_the_first_ends() {
+    let (board, told) = board(1, 100);
+    let second_of_audio = |line: &mut Line, from: u64| {
+        let payload = [0x55; 8_000];
+        line.handle(&Message::Media { track: Role::Caller, position: from, payload: &payload });
+    };
+    let mut first = open(&board, "a").unwrap();
+    let mut second = open(&board, "a").unwrap();
+    assert!(second.is_joined() && board.live() == 1);
+    second_of_audio(&mut first, 0);
+    second_of_audio(&mut second, 0);
+    second_of_audio(&mut first, 8_000);
+    second_of_audio(&mut second, 8_000);
+    drop(first);
+    second_of_audio(&mut second, 16_000);
+    drop(second);
+    let events = until_ended(&told, "a");
+    let Some(What::CallEnded { duration_s, .. }) = events.last().map(|e| &e.what) else { panic!() };
+    assert!((duration_s - 3.0).abs() < 0.1, "{duration_s}: two seconds of the first, one of the second");
+    assert!(!events.iter().any(|e| matches!(e.what, What::Gap { .. })));
+}
+
+#[test]
+fn a_call_of_an_id_that_is_over_gets_an_id_of_its_own() {
+    let (board, told) = board(1, 100);
+    drop(open(&board, "a").unwrap());
+    until_ended(&told, "a");
+    assert_eq!(open(&board, "a").unwrap().id().as_str(), "a~2");
+}
+
+#[test]
+fn draining_refuses_new_calls_and_stopping_ends_the_live_ones() {
+    let (board, told) = board(2, 100);
+    let live = open(&board, "a").unwrap();
+    board.drain();
+    assert_eq!(open(&board, "b").err(), Some(Refused::Draining));
+    assert!(open(&board, "a").is_ok(), "a further stream of a live call still joins");
+    board.stop();
+    let events = until_ended(&told, "a");
+    assert!(
+        matches!(&events.last().unwrap().what, What::CallEnded { cause, .. } if cause == "server_stopped")
+    );
+    drop(live);
+}
+
+#[test]
+fn a_new_policy_holds_for_new_calls_alone() {
+    let (board, told) = board(1, 100);
+    let before = open(&board, "before").unwrap();
+    board.reload(config("version = \"new\"\n[instant]\nexplicit_request = false"));
+    let after = open(&board, "after").unwrap();
+    for id in ["before", "after"] {
+        board.tell(&CallId::new(id), Command::ExplicitRequest).unwrap();
+    }
+    for (id, line, expected) in [("before", before, 1), ("after", after, 0)] {
+        drop(line);
+        let events = until_ended(&told, id);
+        let Some(What::CallEnded { transfers, .. }) = events.last().map(|e| &e.what) else { panic!() };
+        assert_eq!(*transfers, expected, "{id}");
+    }
+}
+
+/// A listener that passes every event on.
+struct Ear(std::sync::Mutex<Sender<Event>>);
+
+impl Events for Ear {
+    fn told(&self, event: &Event) {
+        let _ = self.0.lock().unwrap().send(event.clone());
+    }
+}
+
+impl Actions for Ear {
+    fn act(&self, _: &CallId, _: Action) {}
+}
+
+/// 0.9 from 35 s of a call on, 0.1 before.
+struct Script;
+
+impl Score for Script {
+    fn score(&mut self, requests: &[ScoreRequest]) -> Vec<Result<Scores, ScoreError>> {
+        requests.iter().map(scripted).collect()
+    }
+}
+
+fn scripted(request: &ScoreRequest) -> Result<Scores, ScoreError> {
+    let p: f32 = if request.at.seconds() >= 35.0 { 0.9 } else { 0.1 };
+    Ok(Scores { frustration: (p / (1.0 - p)).ln(), speech: None })
+}
+
+fn config(policy: &str) -> Arc<CallConfig> {
+    let stages = Stages::one(Model::of_features(&["level_dbfs", "mel_20_db"]));
+    Arc::new(CallConfig { policy: Policy::parse(policy).unwrap(), stages: Some(stages) })
+}
+
+fn board(shards: usize, calls: usize) -> (Switchboard, Receiver<Event>) {
+    let (sender, told) = channel();
+    let ear = Arc::new(Ear(std::sync::Mutex::new(sender)));
+    let scorers = (0..shards).map(|_| Box::new(Script) as Box<dyn Score>).collect();
+    let limits = Limits { calls, calls_per_shard: calls };
+    let board =
+        Switchboard::start(scorers, config("version = \"story\""), limits, 1, ear.clone(), ear).unwrap();
+    (board, told)
+}
+
+fn start(id: &str, caller: TrackFormat, agent: Option<TrackFormat>) -> Start {
+    Start {
+        source: "wav",
+        call: Some(id.into()),
+        stream: None,
+        caller_channel: "left",
+        caller: Format::Samples(caller),
+        agent: agent.map(Format::Samples),
+        from: None,
+        to: None,
+        metadata: Pii::new(BTreeMap::from([("notice".into(), "consent".into())])),
+    }
+}
+
+fn open(board: &Switchboard, id: &str) -> Result<Line, Refused> {
+    let mulaw = TrackFormat::mono(Encoding::Pcmu, SampleRate(8_000));
+    board.open(&start(id, mulaw, None), &Assumed { notice: Notice::Consent, ..Assumed::default() })
+}
+
+/// Plays a file over a line, in packets of so many samples, as fast as the shard hears it.
+fn play(board: &Switchboard, file: &str, id: &str, samples: u64) {
+    let mut recording = Recording::open(&fixture(file)).unwrap();
+    let (caller, agent, _) = recording.tracks(None).unwrap();
+    let mut line = board.open(&start(id, caller, agent), &Assumed::default()).unwrap();
+    let (mut packet, mut position) = (Vec::new(), 0);
+    loop {
+        recording.packet(40 * samples, &mut packet).unwrap();
+        if packet.is_empty() {
+            break;
+        }
+        for track in [Role::Caller, Role::Agent] {
+            while line.waiting() > 16 {
+                std::thread::yield_now();
+            }
+            line.handle(&Message::Media { track, position, payload: &packet });
+        }
+        position += (packet.len() / caller.bytes_per_sample()) as u64;
+    }
+    line.handle(&Message::Stopped("end_of_recording".into()));
+}
+
+/// What replay says of a file, as the `n`-th call would: with its id, and without a file's name.
+fn replayed(file: &str, n: usize) -> (String, Vec<String>) {
+    let content = Recording::open(&fixture(file)).unwrap().call_id(CallerChannel::Left).unwrap();
+    let id = CallId::new(format!("call-{n}"));
+    let said = lines(&fixture(file), &options(), config("version = \"story\""), 1, &mut |requests| {
+        requests.iter().map(scripted).collect()
+    });
+    let ours = |line: &String| {
+        let mut line = line.replace(&format!("\"file\":\"{file}\","), "");
+        for n in 0..4 {
+            let (theirs, ours) = (content.transfer(n), id.transfer(n));
+            line = line.replace(&theirs, &ours).replace(&theirs.replace('-', ""), &ours.replace('-', ""));
+        }
+        line = line.replace(content.as_str(), id.as_str());
+        line
+    };
+    (id.to_string(), said.iter().map(ours).collect())
+}
+
+/// The events of a call until it is over.
+fn until_ended(told: &Receiver<Event>, id: &str) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        let event = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        let over = matches!(event.what, What::CallEnded { .. });
+        if event.call.as_str() == id {
+            events.push(event);
+            if over {
+                return events;
+            }
+        }
+    }
+}
