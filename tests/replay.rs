@@ -187,14 +187,14 @@ fn odd_recordings_each_behave() {
 }
 
 #[test]
-fn a_gain_of_twenty_decibels_changes_no_score() {
+fn a_gain_of_twenty_decibels_changes_no_score_beyond_the_eight_bits_confirm_hears() {
     let folder = tempfile::tempdir().unwrap();
     let mut reader = hound::WavReader::open(fixtures().join("escalating.wav")).unwrap();
     let samples: Vec<f32> = reader.samples::<i16>().map(|s| f32::from(s.unwrap()) / 32768.0).collect();
-    let probabilities = |gain: f32| {
+    let probabilities = |gain: f32, stages: &[&str]| {
         let path = folder.path().join("call.wav");
         write_float(&path, samples.iter().map(|s| s * gain));
-        let lines = says(&["replay", "--json", path.to_str().unwrap()]);
+        let lines = says(&[&["replay", "--json", path.to_str().unwrap()], stages].concat());
         let events = lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
         events
             .filter(|e| e["type"] == "score")
@@ -202,12 +202,14 @@ fn a_gain_of_twenty_decibels_changes_no_score() {
             .collect::<Vec<_>>()
     };
     // Each is 20 dB from the other; louder than recorded, the fixture would clip.
-    let (plain, quiet) = (probabilities(1.0), probabilities(0.1));
-    assert!(!plain.is_empty());
-    assert_eq!(plain.len(), quiet.len());
-    for ((t, p), (u, q)) in plain.iter().zip(&quiet) {
-        assert_eq!(t, u);
-        assert!((p - q).abs() <= 2e-3, "at {t}: {p} and {q}");
+    for (stages, most) in [(["--stages", "watch"], 2e-3), (["--stages", "confirm"], 5e-2)] {
+        let (plain, quiet) = (probabilities(1.0, &stages), probabilities(0.1, &stages));
+        assert!(!plain.is_empty());
+        assert_eq!(plain.len(), quiet.len());
+        for ((t, p), (u, q)) in plain.iter().zip(&quiet) {
+            assert_eq!(t, u);
+            assert!((p - q).abs() <= most, "{stages:?} at {t}: {p} and {q}");
+        }
     }
 }
 

@@ -15,8 +15,10 @@ use warmline::{
 };
 
 /// The models that are part of the program: card and file.
-const BUILT_IN: &[(&str, &[u8])] =
-    &[(include_str!("../../models/watch.json"), include_bytes!("../../models/watch.onnx"))];
+const BUILT_IN: [(&str, &[u8]); 2] = [
+    (include_str!("../../models/watch.json"), include_bytes!("../../models/watch.onnx")),
+    (include_str!("../../models/confirm.json"), include_bytes!("../../models/confirm.onnx")),
+];
 
 #[derive(Args, Clone)]
 pub(super) struct ScoringArguments {

@@ -230,6 +230,8 @@ impl Bootstrap {
         clusters: &Clusters,
         measure: impl Fn(&[u32]) -> [f64; N],
     ) -> [Figure; N] {
+        // A sum of nothing is -0; nobody has alarmed minus none of the calls.
+        let measure = |weights: &[u32]| measure(weights).map(|value| value + 0.0);
         let whole = measure(&vec![1; clusters.calls]);
         let mut draws: Vec<Vec<f64>> = vec![Vec::with_capacity(self.resamples); N];
         let mut random = SplitMix(self.seed);
@@ -533,7 +535,7 @@ mod tests {
     fn figures(calls: &[(Option<&str>, Option<f64>, f64)]) -> Figures {
         let rows: Vec<Row> = calls.iter().map(|(speaker, onset, _)| row(*speaker, *onset)).collect();
         let traces: Vec<Trace> = calls.iter().map(|(_, _, from)| rising(*from)).collect();
-        let policy = Policy::default();
+        let policy = Policy::parse("version = \"a\"\n[frustration]\nsustain_s = 2.0").unwrap();
         let judged = Judged::all(&rows, &traces, policy.rules_for(None, None), MediaSpan::from_seconds(10.0));
         FEW.figures(&judged.iter().collect::<Vec<_>>())
     }
