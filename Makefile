@@ -89,9 +89,10 @@ reference: reference-program ## compare the descriptors with Praat and openSMILE
 	@echo "reference: tests/reference/FIGURES.md is written"
 	@if [ -e $(VENV)/disagreed ]; then rm $(VENV)/disagreed; exit 1; fi
 
-reference-check: reference-program ## the same on sixty clips, writing nothing; skipped where there are no CORPORA
+reference-check: reference-program ## the same on sixty clips, writing nothing (skipped where there are no CORPORA), and whole calls with the training side
 	$(COMPARE)/pitch.py --clips 60 $(COMPARE_WITH)
 	$(COMPARE)/egemaps.py --clips 60 $(COMPARE_WITH)
+	$(COMPARE)/parity.py --warmline $(WARMLINE)
 
 reference-program: setup $(VENV)/reference.stamp
 	$(CARGO) build --release --locked
