@@ -32,11 +32,15 @@ CLEAR_S = 3.0  # after an onset, until a window holds nothing older
 
 
 def last_layer(proto):
-    """The node that makes the logits, and the names of its input, weight and bias."""
-    (node,) = [n for n in proto.graph.node if "logits" in n.output]
-    if node.op_type != "Gemm" or len(node.input) != 3:
-        raise SystemExit(f"adapt: the model ends in {node.op_type}: expected Gemm with a bias, as train.py exports it")
-    return node.input
+    """Names of the input, weight and bias of the layer that makes the logits, and whether its weight is [heads, inputs]."""
+    made_by = {name: node for node in proto.graph.node for name in node.output}
+    node = made_by["logits"]
+    if node.op_type == "Gemm" and len(node.input) == 3:
+        return *node.input, any(a.name == "transB" and a.i for a in node.attribute)
+    product = made_by.get(node.input[0])
+    if node.op_type == "Add" and product is not None and product.op_type == "MatMul":
+        return *product.input, node.input[1], False
+    raise SystemExit(f"adapt: the model ends in {node.op_type}: expected a linear layer in 32 bits, as train.py exports it")
 
 
 def windows_of(a, card, session, layer_input):
@@ -88,9 +92,10 @@ def main():
     a = p.parse_args()
     card = json.loads(a.model.read_text())
     proto = onnx.load(a.model.with_suffix(".onnx"))
-    layer_input, weight_name, bias_name = last_layer(proto)
+    layer_input, weight_name, bias_name, upright = last_layer(proto)
     tensors = {t.name: t for t in proto.graph.initializer}
     weights, biases = (numpy_helper.to_array(tensors[name]).copy() for name in (weight_name, bias_name))
+    weights = weights if upright else weights.T.copy()
     proto.graph.output.append(onnx.helper.make_tensor_value_info(layer_input, onnx.TensorProto.FLOAT, None))
     x, y, owner = windows_of(a, card, streaming.session(proto.SerializeToString()), layer_input)
     proto.graph.output.pop()
@@ -109,7 +114,7 @@ def main():
         return 1
     weights[0], biases[0] = fit(x, y, weights[0], biases[0])
     platt = LogisticRegression(C=1e6).fit(after[:, None], y, sample_weight=np.where(y, PRIOR / y.mean(), (1 - PRIOR) / (1 - y.mean())))
-    for name, value in ((weight_name, weights), (bias_name, biases)):
+    for name, value in ((weight_name, weights if upright else weights.T), (bias_name, biases)):
         tensors[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
     a.out.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(proto, a.out.with_suffix(".onnx"))

@@ -142,7 +142,7 @@ def export(model, path, lanes, _windows):
     proto = onnx.load(str(whole))
     del proto.graph.value_info[:]  # the quantiser infers shapes of its own
     onnx.save(proto, str(whole))
-    heads = [node.name for node in proto.graph.node if "logits" in node.output]  # adapt.py fits them anew
-    quantize_dynamic(str(whole), str(path), weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=heads)
+    (heads,) = [node.name for node in proto.graph.node if "logits" in node.output]  # adapt.py fits them anew
+    quantize_dynamic(str(whole), str(path), weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=[heads, f"{heads}_MatMul"])
     fit.save(onnx.load(str(path)), path)
     whole.unlink()
