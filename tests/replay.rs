@@ -191,19 +191,19 @@ fn a_gain_of_twenty_decibels_changes_no_score_beyond_the_eight_bits_confirm_hear
     let folder = tempfile::tempdir().unwrap();
     let mut reader = hound::WavReader::open(fixtures().join("escalating.wav")).unwrap();
     let samples: Vec<f32> = reader.samples::<i16>().map(|s| f32::from(s.unwrap()) / 32768.0).collect();
-    let probabilities = |gain: f32, stages: &[&str]| {
+    let raw = |gain: f32, stages: &[&str]| {
         let path = folder.path().join("call.wav");
         write_float(&path, samples.iter().map(|s| s * gain));
         let lines = says(&[&["replay", "--json", path.to_str().unwrap()], stages].concat());
         let events = lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
         events
             .filter(|e| e["type"] == "score")
-            .map(|e| (e["t"].to_string(), e["probability"].as_f64().unwrap()))
+            .map(|e| (e["t"].to_string(), e["raw"].as_f64().unwrap()))
             .collect::<Vec<_>>()
     };
     // Each is 20 dB from the other; louder than recorded, the fixture would clip.
     for (stages, most) in [(["--stages", "watch"], 2e-3), (["--stages", "confirm"], 0.1)] {
-        let (plain, quiet) = (probabilities(1.0, &stages), probabilities(0.1, &stages));
+        let (plain, quiet) = (raw(1.0, &stages), raw(0.1, &stages));
         assert!(!plain.is_empty());
         assert_eq!(plain.len(), quiet.len());
         for ((t, p), (u, q)) in plain.iter().zip(&quiet) {
