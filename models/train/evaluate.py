@@ -71,6 +71,9 @@ def logistic(table, columns, prior):
 def platt(table, prior=PRIOR):
     """p = 1 / (1 + exp(-(slope * logit + intercept))), over corpora that have both labels."""
     (slope,), intercept = logistic(both_labels(table), ["logit"], prior)
+    if slope <= 0:
+        print("evaluate: held-out clips are ranked no better than by chance: this model is of no use (a smoke run's may be)", flush=True)
+        slope = 1e-3
     return {"slope": round(float(slope), 6), "intercept": round(float(intercept), 6)}
 
 
