@@ -101,7 +101,7 @@ train-check: reference-program $(VENV)/train.stamp ## train both stages on a han
 			$(VENV)/bin/python models/train/train.py --smoke --stage $$stage --corpora "$(CORPORA)" --warmline $(WARMLINE) \
 				--protocols unseen_corpora:0 unseen_corpora:1 --work target/train-check --out target/train-check/models >target/train-check-$$stage.log 2>&1 \
 				|| { tail -n 20 target/train-check-$$stage.log; exit 1; }; \
-			$(WARMLINE) replay --model target/train-check/models/$$stage.json $(DEMO_CALL) | tail -n 1; \
+			$(WARMLINE) replay --model target/train-check/models/$$stage.json $(DEMO_CALL) | grep -E 'transfers? · |never scored'; \
 		done; \
 	else echo "train-check: skipped: no manifest.csv in $(CORPORA)"; fi
 
