@@ -11,7 +11,6 @@ by. `--work` is the folder that train.py worked in.
 
 import argparse
 import csv
-import hashlib
 import importlib
 import json
 import subprocess

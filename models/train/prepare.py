@@ -7,7 +7,6 @@ for training. Non-speech (hold music, noise, tones) and recorded prompts are cal
 
 import multiprocessing
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
