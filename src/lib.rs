@@ -24,6 +24,12 @@ pub mod switchboard;
 pub mod ingest;
 
 #[cfg(feature = "serve")]
+pub mod ledger;
+
+#[cfg(feature = "serve")]
+pub mod handoff;
+
+#[cfg(feature = "serve")]
 pub mod console;
 
 pub mod quality;

@@ -12,7 +12,7 @@ use std::{
 use warmline::score::Card;
 
 /// The rooms in the order in which data flows through them: a room knows only the rooms above it.
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 15] = [
     "units",
     "wire",
     "media",
@@ -23,6 +23,8 @@ const ROOMS: [&str; 13] = [
     "call",
     "switchboard",
     "ingest",
+    "ledger",
+    "handoff",
     "console",
     "quality",
     "config",

@@ -1,0 +1,111 @@
+//! What hands a caller over: one attempt at one receiver.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+
+use crate::packet::ContextPacket;
+
+/// One attempt to hand a caller over: everything a connector needs, the same on every attempt but for [`Offer::attempt`].
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The transfer's id, a UUID: the idempotency key wherever a receiver takes one.
+    pub transfer: String,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// The call's id in the words of whoever carries it (Twilio's `CallSid`, an Asterisk channel, a FreeSWITCH UUID).
+    pub call: String,
+    /// The protocol the call came by, or `wav`.
+    pub source: String,
+    /// What its start said beside its audio: the ids of its carrier, the integrator's own metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// Where the caller should go, in the connector's words; without it the connector's own setting holds.
+    pub target: Option<String>,
+    /// Everything the human needs to know.
+    pub packet: Arc<ContextPacket>,
+    /// Where the packet can be read, if the program knows its own address.
+    pub packet_url: Option<String>,
+    /// What is left of the transfer's time.
+    pub remaining: Duration,
+}
+
+/// What a receiver said. Beyond [`Answer::Accepted`], more may follow over the API or the connector's own events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It will be done; what becomes of it is told later, or never.
+    Accepted,
+    /// A human's telephone rings.
+    Ringing,
+    /// A human has the caller.
+    Connected,
+    /// A human said no, and why.
+    Declined(String),
+    /// Nobody answered.
+    NoAnswer,
+    /// The line is busy.
+    Busy,
+    /// A machine answered.
+    Voicemail,
+    /// The caller has hung up.
+    CallerGone,
+}
+
+/// Why an attempt came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It was certainly not carried out, and may be another time: no connection, 429, 500, 503.
+    #[error("{why}")]
+    Again {
+        /// The receiver's `Retry-After`.
+        after: Option<Duration>,
+        /// What happened.
+        why: String,
+    },
+    /// It may have been carried out: the answer never came. It is read again before it is tried again.
+    #[error("{0}")]
+    Unknown(String),
+    /// It was not carried out and never will be this way: credentials, a target that does not exist, a refused request.
+    #[error("{0}")]
+    Never(String),
+}
+
+/// The largest tier of the packet that a connector carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Id, score and reason.
+    Ref,
+    /// A flat map of strings.
+    Brief,
+    /// Everything.
+    Full,
+}
+
+/// What a connector can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carries {
+    /// The largest tier.
+    pub tier: Tier,
+    /// Bytes of it; a packet beyond is cut to fit, never sent broken.
+    pub bytes_max: usize,
+}
+
+/// One way to hand a caller over.
+pub trait Connector: Send + Sync {
+    /// The name it has in the configuration, in events and in metrics.
+    fn name(&self) -> &str;
+
+    /// What it can carry.
+    fn carries(&self) -> Carries;
+
+    /// Tries once. It must end within [`Offer::remaining`] and within its own time-out.
+    fn offer<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Answer, Failure>>;
+
+    /// Asks the receiver what became of an attempt whose answer never came; `None` if it was not carried out. A connector whose
+    /// receiver recognises the idempotency key may simply offer again.
+    fn read_again<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>>;
+
+    /// Calls an offer back because the caller has hung up or it was dismissed; most receivers need no word.
+    fn cancel<'a>(&'a self, _offer: &'a Offer) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
