@@ -19,8 +19,8 @@ use warmline::{
     policy::{Notice, Policy, Suspension},
     score::{Model, ScoreError, ScoreRequest, Scores, Stages},
     switchboard::{
-        Actions, Assumed, Command, Events, Limits, Line, QUEUE_PACKETS_MAX, Refused, Score, Switchboard,
-        Untold,
+        Actions, Assumed, Command, Events, Limits, Line, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX, Refused, Score,
+        Switchboard, Untold,
     },
     units::{Pii, SampleRate},
     wire::{Encoding, Format, Message, Role, Start, TrackFormat},
@@ -75,7 +75,7 @@ fn calls_beyond_the_limit_are_refused_with_a_reason_until_one_ends() {
 fn calls_are_spread_over_the_shards() {
     let (board, _told) = board(3, 100);
     let _lines: Vec<Line> = (0..9).map(|n| open(&board, &n.to_string()).unwrap()).collect();
-    assert_eq!(board.shards().iter().map(|(calls, _)| *calls).collect::<Vec<_>>(), [3, 3, 3]);
+    assert_eq!(board.shards().iter().map(|load| load.calls).collect::<Vec<_>>(), [3, 3, 3]);
 }
 
 #[test]
@@ -176,6 +176,91 @@ fn a_new_policy_holds_for_new_calls_alone() {
     }
 }
 
+#[test]
+fn a_call_in_which_something_fails_ends_and_no_other_notices() {
+    let (sender, told) = channel();
+    let ear = Arc::new(Ear(std::sync::Mutex::new(sender)));
+    let limits = Limits { calls: 100, calls_per_shard: 100 };
+    let board = Switchboard::start(
+        vec![Box::new(Script)],
+        config("version = \"story\""),
+        limits,
+        1,
+        ear.clone(),
+        Arc::new(Faulty),
+    )
+    .unwrap();
+    let (faulty, sound) = (open(&board, "faulty").unwrap(), open(&board, "sound").unwrap());
+    board.tell(&CallId::new("faulty"), Command::Manual).unwrap();
+    let events = until_ended(&told, "faulty");
+    assert!(matches!(&events.last().unwrap().what, What::CallEnded { cause, .. } if cause == "failed"));
+    assert_eq!((board.live(), board.shards()[0].calls), (1, 1));
+    board.tell(&CallId::new("sound"), Command::ExplicitRequest).unwrap();
+    drop((faulty, sound));
+    let events = until_ended(&told, "sound");
+    assert!(matches!(&events.last().unwrap().what, What::CallEnded { cause, .. } if cause == "closed"));
+    assert_eq!(board.counts().failed.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_model_that_is_too_slow_costs_scores_and_no_audio() {
+    let (sender, told) = channel();
+    let ear = Arc::new(Ear(std::sync::Mutex::new(sender)));
+    let limits = Limits { calls: 100, calls_per_shard: 100 };
+    let config = config("version = \"story\"");
+    let board = Switchboard::start(vec![Box::new(Slow)], config, limits, 1, ear.clone(), ear).unwrap();
+    std::thread::scope(|scope| {
+        for n in 0..3 {
+            let board = &board;
+            scope.spawn(move || play(board, "escalating.wav", &format!("slow-{n}"), 160));
+        }
+    });
+    let mut ended = 0;
+    let mut not_made = 0;
+    while ended < 3 {
+        let event = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        ended += usize::from(matches!(event.what, What::CallEnded { .. }));
+        not_made += usize::from(matches!(event.what, What::ScoreFailed { .. }));
+        assert!(!matches!(event.what, What::Gap { .. }), "audio was lost");
+    }
+    assert!(not_made > 0);
+    assert!(board.counts().late_scores.load(std::sync::atomic::Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn a_call_is_given_back_by_a_stream_that_can_and_by_no_other() {
+    let (board, _told) = board(1, 100);
+    let (can, cannot) = (open(&board, "can").unwrap(), open(&board, "cannot").unwrap());
+    let (sender, given_back) = channel();
+    let sender = std::sync::Mutex::new(sender);
+    can.on_hand_back(Box::new(move |variables| sender.lock().unwrap().send(variables.clone()).is_ok()));
+    let variables = BTreeMap::from([("action".to_owned(), "transfer".to_owned())]);
+    assert_eq!(board.hand_back(&CallId::new("can"), &variables), Ok(()));
+    assert_eq!(given_back.recv().unwrap(), variables);
+    assert_eq!(board.hand_back(&CallId::new("cannot"), &variables), Err(Untold::NoWay));
+    assert_eq!(board.hand_back(&CallId::new("nobody"), &variables), Err(Untold::NoCall));
+    drop((can, cannot));
+}
+
+/// Fails whenever something is to be done.
+struct Faulty;
+
+impl Actions for Faulty {
+    fn act(&self, call: &CallId, _: Action) {
+        assert_ne!(call.as_str(), "faulty", "a fault that a test wants");
+    }
+}
+
+/// Takes 30 ms for every score.
+struct Slow;
+
+impl Score for Slow {
+    fn score(&mut self, requests: &[ScoreRequest]) -> Vec<Result<Scores, ScoreError>> {
+        std::thread::sleep(Duration::from_millis(30) * u32::try_from(requests.len()).unwrap());
+        requests.iter().map(scripted).collect()
+    }
+}
+
 /// A listener that passes every event on.
 struct Ear(std::sync::Mutex<Sender<Event>>);
 
@@ -249,7 +334,7 @@ fn play(board: &Switchboard, file: &str, id: &str, samples: u64) {
             break;
         }
         for track in [Role::Caller, Role::Agent] {
-            while line.waiting() > 16 {
+            while line.waiting() > (QUEUE_BYTES_MAX / 4 / packet.len()).clamp(2, QUEUE_PACKETS_MAX / 4) {
                 std::thread::yield_now();
             }
             line.handle(&Message::Media { track, position, payload: &packet });

@@ -28,6 +28,8 @@ pub(super) fn text(console: &Console) -> String {
         ("scores_total", "Windows scored.", &ours.scores),
         ("score_batches_total", "Batches they were scored in.", &ours.batches),
         ("late_turns_total", "Turns of a shard that took longer than 250 ms.", &ours.late_turns),
+        ("late_scores_total", "Scores not made because their call had waited in vain.", &ours.late_scores),
+        ("calls_failed_total", "Calls that were ended because something in them failed.", &ours.failed),
         ("connections_total", "Connections accepted.", &theirs.connections),
         ("connections_turned_away_total", "Connections beyond limits.connections.", &theirs.turned_away),
         ("connections_silent_total", "Connections closed because nothing came.", &theirs.silent),
@@ -46,12 +48,16 @@ pub(super) fn text(console: &Console) -> String {
     );
     page.head("shard_calls", "gauge", "Calls on a shard.");
     let shards = board.shards();
-    for (n, (calls, _)) in shards.iter().enumerate() {
-        page.line("shard_calls", &format!("{{shard=\"{n}\"}}"), calls);
+    for (n, load) in shards.iter().enumerate() {
+        page.line("shard_calls", &format!("{{shard=\"{n}\"}}"), load.calls);
     }
     page.head("shard_turn_microseconds", "gauge", "How long a shard's last turn took.");
-    for (n, (_, micros)) in shards.iter().enumerate() {
-        page.line("shard_turn_microseconds", &format!("{{shard=\"{n}\"}}"), micros);
+    for (n, load) in shards.iter().enumerate() {
+        page.line("shard_turn_microseconds", &format!("{{shard=\"{n}\"}}"), load.turn_us);
+    }
+    page.head("shard_behind_microseconds", "gauge", "How long the oldest score still to be made has waited.");
+    for (n, load) in shards.iter().enumerate() {
+        page.line("shard_behind_microseconds", &format!("{{shard=\"{n}\"}}"), load.behind_us);
     }
     page.0
 }

@@ -146,6 +146,7 @@ async fn say(
     };
     match told {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
+        Err(error @ Untold::NoWay) => problem(StatusCode::CONFLICT, "no way", &error.to_string()),
         Err(error @ Untold::NoCall) => problem(StatusCode::NOT_FOUND, "no such call", &error.to_string()),
         Err(error @ Untold::Busy) => problem(StatusCode::SERVICE_UNAVAILABLE, "busy", &error.to_string()),
     }

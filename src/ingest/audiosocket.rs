@@ -11,13 +11,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     select,
     sync::Semaphore,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 
 use super::{
     Intake,
     http::accept,
-    intake::{Clock, Leg},
+    intake::{Alarm, Clock, Leg},
 };
 use crate::{
     switchboard::Assumed,
@@ -117,6 +117,8 @@ async fn listen(
     announced: Option<&Announced>,
 ) -> End {
     let clock = Clock::start();
+    let mut alarm = Alarm::new();
+    let mut asked_back = leg.can_hand_back();
     let mut bytes = vec![0; READ_LEN];
     let mut heard = clock.now();
     let mut checked = announced.is_none();
@@ -135,8 +137,16 @@ async fn listen(
                     stream.handle_bytes(heard, bytes.get(..n).unwrap_or_default(), &mut take)
                 }
             },
-            () = sleep_until(due) => stream.handle_timeout(clock.now()),
-            () = sleep_until(quiet) => return End::Silent,
+            // The protocol has no place for variables: the dialplan fetches the packet by the call's UUID.
+            Some(_) = asked_back.recv() => {
+                stream.hand_back();
+                Ok(())
+            }
+            () = alarm.until(due.min(quiet)) => if due <= quiet {
+                stream.handle_timeout(clock.now())
+            } else {
+                return End::Silent;
+            },
         };
         if let Err(error) = handled {
             return End::Refused(error);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::Gate;
 use crate::{
@@ -98,8 +102,13 @@ pub(crate) struct Leg {
     allowed: Option<std::collections::BTreeSet<&'static str>>,
     assumed: Option<Assumed>,
     refused: Option<NotTaken>,
+    /// Where it is told that the call must be given back, if its protocol can.
+    way_back: Option<mpsc::Sender<Variables>>,
     span: tracing::Span,
 }
+
+/// What a call that is given back takes along.
+pub(crate) type Variables = BTreeMap<String, String>;
 
 /// Why a stream did not become a call.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +126,22 @@ impl Leg {
         intake: Arc<Intake>,
         allowed: Option<std::collections::BTreeSet<&'static str>>,
     ) -> Self {
-        Self { intake, line: None, allowed, assumed: None, refused: None, span: tracing::Span::none() }
+        Self {
+            intake,
+            line: None,
+            allowed,
+            assumed: None,
+            refused: None,
+            way_back: None,
+            span: tracing::Span::none(),
+        }
+    }
+
+    /// Says that the protocol can give its call back, and hears when it must: once.
+    pub(crate) fn can_hand_back(&mut self) -> mpsc::Receiver<Variables> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.way_back = Some(sender);
+        receiver
     }
 
     /// The same with what holds for this stream alone.
@@ -133,6 +157,9 @@ impl Leg {
                     let call = line.id().to_string();
                     self.span = tracing::info_span!("call", call, source = start.source);
                     self.span.in_scope(|| tracing::info!(joined = line.is_joined(), "stream started"));
+                    if let Some(way) = self.way_back.take() {
+                        line.on_hand_back(Box::new(move |variables| way.try_send(variables.clone()).is_ok()));
+                    }
                     self.line = Some(line);
                 }
                 Err(refused) => self.refused = Some(refused),
@@ -165,6 +192,29 @@ impl Leg {
     /// Why the stream did not become a call.
     pub(crate) fn refused(&self) -> Option<&NotTaken> {
         self.refused.as_ref()
+    }
+}
+
+/// Wakes a connection. It is set anew only when it has rung or must ring sooner: every packet puts off when its peer counts as
+/// silent, and hardly one needs a timer for it.
+pub(crate) struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    pub(crate) fn new() -> Self {
+        Self(Box::pin(sleep_until(Instant::now())))
+    }
+
+    /// Waits until then.
+    pub(crate) async fn until(&mut self, at: Instant) {
+        loop {
+            if at < self.0.deadline() || self.0.is_elapsed() {
+                self.0.as_mut().reset(at);
+            }
+            self.0.as_mut().await;
+            if Instant::now() >= at {
+                return;
+            }
+        }
     }
 }
 

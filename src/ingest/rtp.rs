@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::UdpSocket, select, time::sleep_until};
+use tokio::{net::UdpSocket, select};
 
 use super::{
     Intake,
-    intake::{Clock, Leg},
+    intake::{Alarm, Clock, Leg},
     websocket::unix_time,
 };
 use crate::{
@@ -65,6 +65,7 @@ async fn listen(
     (first, from): (&[u8], SocketAddr),
 ) {
     let clock = Clock::start();
+    let mut alarm = Alarm::new();
     let mut call = Call {
         receiver: Receiver::new(Role::Caller, port.types.clone()),
         leg: Leg::new(Arc::clone(intake), None),
@@ -88,8 +89,9 @@ async fn listen(
                 let bytes = datagram.get(..n).unwrap_or_default();
                 call.take(|receiver, told| receiver.handle_datagram(heard, from, bytes, told));
             }
-            () = sleep_until(due) => call.take(|receiver, told| receiver.handle_timeout(clock.now(), told)),
-            () = sleep_until(quiet) => call.take(|receiver, told| receiver.stop("silent", told)),
+            () = alarm.until(due.min(quiet)) => call.take(|receiver, told| {
+                if due <= quiet { receiver.handle_timeout(clock.now(), told) } else { receiver.stop("silent", told) }
+            }),
         }
     }
     if !call.begun {

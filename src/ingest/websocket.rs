@@ -12,16 +12,13 @@ use axum::{
     response::Response,
     routing::get,
 };
-use tokio::{
-    select,
-    time::{sleep_until, timeout},
-};
+use tokio::{select, time::timeout};
 
 use super::{
     Intake,
     gate::Head,
     http::problem,
-    intake::{Clock, Leg, NotTaken},
+    intake::{Alarm, Clock, Leg, NotTaken},
 };
 use crate::{
     units::CallTime,
@@ -32,7 +29,7 @@ use crate::{
 };
 
 /// Bytes a connection reads at once; a longer message takes what it needs.
-const READ_LEN: usize = 8 * 1024;
+const READ_LEN: usize = 2 * 1024;
 
 /// Close codes (RFC 6455 7.4.1, and 1013 of its registry).
 const POLICY: u16 = 1008;
@@ -221,6 +218,8 @@ async fn converse(
 
 async fn listen(intake: &Intake, socket: &mut WebSocket, peer: &mut Peer, leg: &mut Leg) -> End {
     let clock = Clock::start();
+    let mut alarm = Alarm::new();
+    let mut asked_back = leg.can_hand_back();
     let mut payload = Vec::new();
     let mut heard = clock.now();
     let mut asked = false;
@@ -229,6 +228,7 @@ async fn listen(intake: &Intake, socket: &mut WebSocket, peer: &mut Peer, leg: &
     loop {
         let due = clock.at(peer.session().poll_timeout());
         let quiet = clock.at(Some(heard.after_micros(if asked { idle.saturating_mul(2) } else { idle })));
+        let mut given_back = None;
         let mut take = |message: Message<'_>| leg.take(message);
         let handled = select! {
             frame = socket.recv() => {
@@ -242,8 +242,13 @@ async fn listen(intake: &Intake, socket: &mut WebSocket, peer: &mut Peer, leg: &
                     Some(Ok(Frame::Close(_)) | Err(_)) | None => return End::Gone,
                 }
             }
-            () = sleep_until(due) => peer.session().handle_timeout(clock.now(), &mut take),
-            () = sleep_until(quiet) => {
+            Some(variables) = asked_back.recv() => {
+                given_back = peer.session().hand_back(clock.now(), &variables);
+                Ok(())
+            }
+            () = alarm.until(due.min(quiet)) => if due <= quiet {
+                peer.session().handle_timeout(clock.now(), &mut take)
+            } else {
                 if std::mem::replace(&mut asked, true) {
                     return End::Silent;
                 }
@@ -265,7 +270,7 @@ async fn listen(intake: &Intake, socket: &mut WebSocket, peer: &mut Peer, leg: &
                 return End::NotTaken(code, why);
             }
         }
-        while let Some(reply) = peer.session().poll_reply() {
+        while let Some(reply) = given_back.take().or_else(|| peer.session().poll_reply()) {
             let frame = match reply {
                 Reply::Text(text) => Frame::Text(text.into()),
                 Reply::Binary(bytes) => Frame::Binary(bytes.into_owned().into()),

@@ -1,7 +1,7 @@
 //! What waits for a call, and which calls something waits for.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -11,10 +11,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Command, Kind, Refused, STREAMS_MAX, TURN_MAX_US, lock};
+use super::{Command, Kind, Load, Refused, STREAMS_MAX, TURN_MAX_US, lock};
 use crate::{
     call::{Call, CallId, CallStart, Event, What},
     packet::{Speaker, rounded},
+    units::MediaTime,
     wire::Format,
 };
 
@@ -139,7 +140,12 @@ pub(super) struct Inbox {
     kind: Kind,
     waiting: Mutex<Waiting>,
     status: Mutex<Status>,
+    /// How its streams give the call back, by stream.
+    ways_back: Mutex<Vec<(u32, HandBack)>>,
 }
+
+/// How a stream gives its call back: takes the variables, must not wait, and tells whether the stream is there.
+pub type HandBack = Box<dyn Fn(&BTreeMap<String, String>) -> bool + Send + Sync>;
 
 struct Waiting {
     said: VecDeque<Said>,
@@ -173,7 +179,31 @@ impl Inbox {
             over: false,
         };
         let id = status.call.clone();
-        Self { number, shard, id, kind, waiting: Mutex::new(waiting), status: Mutex::new(status) }
+        Self {
+            number,
+            shard,
+            id,
+            kind,
+            waiting: Mutex::new(waiting),
+            status: Mutex::new(status),
+            ways_back: Mutex::default(),
+        }
+    }
+
+    /// A stream says how it gives the call back.
+    pub(super) fn know_way_back(&self, stream: u32, way: HandBack) {
+        lock(&self.ways_back).push((stream, way));
+    }
+
+    /// A stream is over.
+    pub(super) fn forget_way_back(&self, stream: u32) {
+        lock(&self.ways_back).retain(|(other, _)| *other != stream);
+    }
+
+    /// Has every stream that can give the call back; `false` if none can.
+    pub(super) fn hand_back(&self, variables: &BTreeMap<String, String>) -> bool {
+        let ways = lock(&self.ways_back);
+        ways.iter().filter(|(_, way)| way(variables)).count() > 0
     }
 
     /// Takes a payload and tells how many older ones it displaced.
@@ -273,11 +303,25 @@ impl Inbox {
         lock(&self.waiting).packets
     }
 
-    /// The call is over: nothing more is taken.
-    pub(super) fn close(&self) {
+    /// The call is over: nothing more is taken. `false` if it was over already.
+    pub(super) fn close(&self) -> bool {
         let mut waiting = lock(&self.waiting);
-        waiting.over = true;
         waiting.said.clear();
+        !std::mem::replace(&mut waiting.over, true)
+    }
+
+    /// The end of a call in which something failed: what was last known of it.
+    pub(super) fn failed(&self, at: MediaTime) -> Event {
+        let status = lock(&self.status);
+        let what = What::CallEnded {
+            cause: "failed".into(),
+            duration_s: at.seconds(),
+            caller_speech_s: status.speech_s,
+            transfers: status.transfers,
+            peak: status.peak,
+            seconds_in: BTreeMap::new(),
+        };
+        Event { call: self.id.clone(), at, what }
     }
 
     pub(super) fn observe(&self, event: &Event) {
@@ -316,6 +360,8 @@ pub(super) struct Tray {
     pub(super) calls: AtomicUsize,
     /// How long the last turn took, microseconds; zero while nothing is to be done.
     pub(super) last_turn_us: AtomicU64,
+    /// How long the oldest score that is still to be made had waited after the last turn, microseconds.
+    pub(super) behind_us: AtomicU64,
 }
 
 #[derive(Default)]
@@ -323,6 +369,8 @@ struct TrayState {
     opened: Vec<Opened>,
     rung: Vec<Arc<Inbox>>,
     stop: bool,
+    /// Whether the shard waits for the bell: only then is ringing it worth a system call.
+    asleep: bool,
 }
 
 /// A call that is new to its shard.
@@ -336,13 +384,23 @@ pub(super) struct Opened {
 impl Tray {
     pub(super) fn open(&self, call: Call, inbox: Arc<Inbox>, rates: [u64; 2]) {
         self.calls.fetch_add(1, Ordering::AcqRel);
-        lock(&self.state).opened.push(Opened { call, inbox, rates });
-        self.bell.notify_one();
+        let mut state = lock(&self.state);
+        state.opened.push(Opened { call, inbox, rates });
+        self.wake(state);
     }
 
     fn ring(&self, inbox: Arc<Inbox>) {
-        lock(&self.state).rung.push(inbox);
-        self.bell.notify_one();
+        let mut state = lock(&self.state);
+        state.rung.push(inbox);
+        self.wake(state);
+    }
+
+    fn wake(&self, mut state: std::sync::MutexGuard<'_, TrayState>) {
+        let asleep = std::mem::replace(&mut state.asleep, false);
+        drop(state);
+        if asleep {
+            self.bell.notify_one();
+        }
     }
 
     pub(super) fn stop(&self) {
@@ -350,9 +408,23 @@ impl Tray {
         self.bell.notify_one();
     }
 
-    /// Whether the last turn took too long.
+    /// Whether the last turn took too long, or scores wait too long.
     pub(super) fn is_late(&self) -> bool {
-        self.last_turn_us.load(Ordering::Relaxed) > TURN_MAX_US
+        self.last_turn_us.load(Ordering::Relaxed).max(self.behind_us.load(Ordering::Relaxed)) > TURN_MAX_US
+    }
+
+    pub(super) fn load(&self) -> Load {
+        Load {
+            calls: self.calls.load(Ordering::Relaxed),
+            turn_us: self.last_turn_us.load(Ordering::Relaxed),
+            behind_us: self.behind_us.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Lets what comes gather for so long; only being told to stop ends it early.
+    pub(super) fn gather(&self, long: Duration) {
+        let waited = self.bell.wait_timeout_while(lock(&self.state), long, |state| !state.stop);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Waits until there is something to do, at most `most`; takes it, and tells whether to stop.
@@ -366,6 +438,7 @@ impl Tray {
         let idle = |state: &mut TrayState| state.opened.is_empty() && state.rung.is_empty() && !state.stop;
         if idle(&mut state) {
             self.last_turn_us.store(0, Ordering::Relaxed);
+            state.asleep = true;
             state = match most {
                 Some(most) => {
                     let woken = self.bell.wait_timeout_while(state, most, idle);
@@ -373,6 +446,7 @@ impl Tray {
                 }
                 None => self.bell.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
             };
+            state.asleep = false;
         }
         std::mem::swap(&mut state.opened, opened);
         std::mem::swap(&mut state.rung, rung);

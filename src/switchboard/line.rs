@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{
-    Command, Shared,
+    Command, HandBack, Shared,
     inbox::{Inbox, Said, Tray},
 };
 use crate::{
@@ -45,6 +45,11 @@ impl Line {
     /// Whether this stream joined a call that was there.
     pub fn is_joined(&self) -> bool {
         self.stream > 0
+    }
+
+    /// Says how this stream gives the call back, if its protocol has a word for it.
+    pub fn on_hand_back(&self, way: HandBack) {
+        self.inbox.know_way_back(self.stream, way);
     }
 
     /// Payloads of this call that wait to be heard.
@@ -96,6 +101,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        self.inbox.forget_way_back(self.stream);
         self.leave("closed");
     }
 }

@@ -18,11 +18,11 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+pub use inbox::{HandBack, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX, QUEUE_WORDS_MAX, Status};
 use inbox::{Inbox, Said, Tray};
-pub use inbox::{QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX, QUEUE_WORDS_MAX, Status};
 pub use line::Line;
 use shard::Shard;
-pub use shard::TURN_MAX_US;
+pub use shard::{SCORING_MAX_US, TURN_EVERY_US, TURN_MAX_US};
 
 use crate::{
     call::{Action, Call, CallConfig, CallId, CallStart, Event},
@@ -124,7 +124,7 @@ pub enum Refused {
         max: usize,
     },
     /// The calls there are take all the time there is.
-    #[error("the machine is overloaded (a turn takes more than {} ms): send this call elsewhere", TURN_MAX_US / 1_000)]
+    #[error("the machine is overloaded (a turn takes, or scores wait, more than {} ms): send this call elsewhere", TURN_MAX_US / 1_000)]
     Overloaded,
     /// The program is about to end.
     #[error("the program is ending and takes no new calls: send this one elsewhere")]
@@ -169,6 +169,9 @@ pub enum Untold {
     /// Too much waits to be heard by it.
     #[error("{QUEUE_WORDS_MAX} commands wait for this call: try again")]
     Busy,
+    /// Its stream's protocol has no word for giving a call back.
+    #[error("this call's stream cannot give the call back: move it by its carrier's API")]
+    NoWay,
 }
 
 /// What was counted since the start.
@@ -198,6 +201,21 @@ pub struct Counts {
     pub batches: AtomicU64,
     /// Turns that took longer than [`TURN_MAX_US`].
     pub late_turns: AtomicU64,
+    /// Scores that were not made because their call had waited for them in vain.
+    pub late_scores: AtomicU64,
+    /// Calls that were ended because something in them failed; the others went on.
+    pub failed: AtomicU64,
+}
+
+/// How a shard fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Calls on it.
+    pub calls: usize,
+    /// How long its last turn took, microseconds.
+    pub turn_us: u64,
+    /// How long the oldest score it has still to make has waited, microseconds.
+    pub behind_us: u64,
 }
 
 /// Which calls there are.
@@ -342,6 +360,15 @@ impl Switchboard {
         Err(Untold::Busy)
     }
 
+    /// Has the call's own stream give the call back to whoever sent it, with these variables where its protocol carries any.
+    ///
+    /// # Errors
+    /// When there is no such call, or its stream cannot.
+    pub fn hand_back(&self, id: &CallId, variables: &BTreeMap<String, String>) -> Result<(), Untold> {
+        let inbox = lock(&self.shared.register).live.get(id).map(Arc::clone).ok_or(Untold::NoCall)?;
+        if inbox.hand_back(variables) { Ok(()) } else { Err(Untold::NoWay) }
+    }
+
     /// What is known of every live call, by id.
     pub fn calls(&self) -> Vec<Status> {
         let inboxes: Vec<Arc<Inbox>> = lock(&self.shared.register).live.values().map(Arc::clone).collect();
@@ -358,12 +385,9 @@ impl Switchboard {
         lock(&self.shared.register).live.len()
     }
 
-    /// Calls on each shard, and how long its last turn took, microseconds.
-    pub fn shards(&self) -> Vec<(usize, u64)> {
-        let load = |tray: &Arc<Tray>| {
-            (tray.calls.load(Ordering::Relaxed), tray.last_turn_us.load(Ordering::Relaxed))
-        };
-        self.trays.iter().map(load).collect()
+    /// How every shard fares.
+    pub fn shards(&self) -> Vec<Load> {
+        self.trays.iter().map(|tray| tray.load()).collect()
     }
 
     /// What was counted.

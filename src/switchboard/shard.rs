@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -12,18 +13,28 @@ use super::{
     lock,
 };
 use crate::{
-    call::{Call, Input, Output, What},
+    call::{Call, Event, Input, Output, SCORE_DEADLINE_US, What},
     packet::Speaker,
     policy::Suspension,
-    score::ScoreRequest,
+    score::{ScoreRequest, Stage},
     units::CallTime,
 };
 
-/// A turn that takes longer, microseconds, makes its shard refuse new calls until one does not: half of
-/// [`crate::call::SCORE_DEADLINE_US`].
+/// A turn that takes longer, or a score that waits longer, microseconds, makes its shard refuse new calls until that is over:
+/// half of [`crate::call::SCORE_DEADLINE_US`].
 pub const TURN_MAX_US: u64 = 250_000;
 
-/// Goes through its calls in turns: hears what waits for them, then scores what they all ask for in one batch.
+/// A turn begins no sooner than so long after the last one began, microseconds: what comes in between is heard together.
+pub const TURN_EVERY_US: u64 = 10_000;
+
+/// Scores are made in a turn for so long, microseconds, and one batch more; what is left waits for the next turn, so that calls are
+/// heard however much there is to score. A score whose call has waited for it in vain is not made.
+pub const SCORING_MAX_US: u64 = 20_000;
+
+/// Requests that are scored before the clock is looked at again.
+const BATCH_MAX: usize = 4;
+
+/// Goes through its calls in turns: hears what waits for them, then scores what they ask for, the first stage first.
 pub(super) struct Shard {
     tray: Arc<Tray>,
     shared: Arc<Shared>,
@@ -31,8 +42,16 @@ pub(super) struct Shard {
     calls: BTreeMap<u64, Live>,
     /// Calls to which something happened in this turn.
     touched: BTreeSet<u64>,
-    asked: Vec<(u64, ScoreRequest)>,
+    /// Scores to be made, by stage, oldest first.
+    asked: BTreeMap<Stage, VecDeque<Asked>>,
     said: VecDeque<Said>,
+}
+
+/// A score to be made.
+struct Asked {
+    number: u64,
+    since: Instant,
+    request: ScoreRequest,
 }
 
 /// A call that is live.
@@ -47,7 +66,17 @@ struct Live {
     standing_by: VecDeque<u32>,
     /// How far the tracks of the stream that is heard are moved, samples; `None` until its first payload says where it is.
     shifts: [Option<u64>; 2],
-    over: bool,
+    /// How it ended.
+    over: Option<Over>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// It told its end.
+    Told,
+    /// Something in it failed: it tells nothing any more.
+    Failed,
 }
 
 impl Shard {
@@ -58,7 +87,7 @@ impl Shard {
             scorer,
             calls: BTreeMap::new(),
             touched: BTreeSet::new(),
-            asked: Vec::new(),
+            asked: BTreeMap::new(),
             said: VecDeque::new(),
         }
     }
@@ -67,7 +96,7 @@ impl Shard {
         let (mut opened, mut rung) = (Vec::new(), Vec::new());
         let mut stop = false;
         while !stop {
-            let most = self.until_timeout(clock());
+            let most = self.until_due(clock());
             stop = self.tray.wait(most, &mut opened, &mut rung);
             let now = clock();
             opened.drain(..).for_each(|call| self.open(now, call));
@@ -77,11 +106,25 @@ impl Shard {
             }
             self.time_out(now);
             self.answer(now);
-            let took = u64::try_from(clock().duration_since(now).as_micros()).unwrap_or(u64::MAX);
-            self.tray.last_turn_us.store(took, Ordering::Relaxed);
-            if took > TURN_MAX_US {
-                self.shared.counts.late_turns.fetch_add(1, Ordering::Relaxed);
-            }
+            self.record(now);
+        }
+    }
+
+    /// Notes how long the turn took, and lets what comes gather until the next is due.
+    fn record(&self, began: Instant) {
+        let now = clock();
+        let micros =
+            |since: Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
+        let took = micros(began);
+        self.tray.last_turn_us.store(took, Ordering::Relaxed);
+        let oldest = self.asked.values().filter_map(VecDeque::front).map(|asked| micros(asked.since)).max();
+        self.tray.behind_us.store(oldest.unwrap_or(0), Ordering::Relaxed);
+        if took > TURN_MAX_US {
+            self.shared.counts.late_turns.fetch_add(1, Ordering::Relaxed);
+        }
+        let rest = TURN_EVERY_US.saturating_sub(took);
+        if oldest.is_none() && rest > 0 {
+            self.tray.gather(Duration::from_micros(rest));
         }
     }
 
@@ -96,7 +139,7 @@ impl Shard {
             heard: 0,
             standing_by: VecDeque::new(),
             shifts: [Some(0); 2],
-            over: false,
+            over: None,
         };
         self.calls.insert(number, live);
         self.touched.insert(number);
@@ -107,7 +150,7 @@ impl Shard {
         inbox.take(&mut said);
         if let Some(live) = self.calls.get_mut(&inbox.number) {
             self.touched.insert(inbox.number);
-            said.drain(..).for_each(|said| live.hear(now, said));
+            live.guarded(|live| said.drain(..).for_each(|said| live.hear(now, said)));
         }
         said.clear();
         self.said = said;
@@ -117,63 +160,93 @@ impl Shard {
         for (number, live) in &mut self.calls {
             let at = live.at(now);
             if live.call.poll_timeout().is_some_and(|(due, _)| due <= at) {
-                live.call.handle_input(at, Input::Timeout);
+                live.guarded(|live| live.call.handle_input(at, Input::Timeout));
                 self.touched.insert(*number);
             }
         }
     }
 
-    /// Passes on what the calls of this turn do and answers what they ask, until none asks any more.
+    /// Passes on what the calls of this turn do and answers what they ask, for as long as a turn may.
     fn answer(&mut self, now: Instant) {
-        while !self.touched.is_empty() {
+        let until = now + Duration::from_micros(SCORING_MAX_US);
+        loop {
             while let Some(number) = self.touched.pop_first() {
                 self.pass_on(number);
             }
-            let mut asked = std::mem::take(&mut self.asked);
-            asked.sort_by_key(|(_, request)| request.stage);
-            let (numbers, requests): (Vec<u64>, Vec<ScoreRequest>) = asked.into_iter().unzip();
-            if requests.is_empty() {
+            if clock() >= until || !self.score_some() {
                 return;
-            }
-            let counts = &self.shared.counts;
-            counts.batches.fetch_add(1, Ordering::Relaxed);
-            counts.scores.fetch_add(requests.len() as u64, Ordering::Relaxed);
-            let answers = self.scorer.score(&requests);
-            for ((number, request), answer) in numbers.into_iter().zip(&requests).zip(answers) {
-                if let Some(live) = self.calls.get_mut(&number) {
-                    let at = live.at(now);
-                    live.call.handle_input(at, Input::Scored(request.stage, request.at, answer));
-                    self.touched.insert(number);
-                }
             }
         }
     }
 
-    fn pass_on(&mut self, number: u64) {
-        let Some(live) = self.calls.get_mut(&number) else { return };
-        let Shared { counts, events, actions, register } = &*self.shared;
-        while let Some(output) = live.call.poll_output() {
-            match output {
-                Output::Score(request) => self.asked.push((number, request)),
-                Output::Act(action) => {
-                    counts.actions.fetch_add(1, Ordering::Relaxed);
-                    actions.act(&live.inbox.id, action);
-                }
-                Output::Tell(event) => {
-                    counts.events.fetch_add(1, Ordering::Relaxed);
-                    live.inbox.observe(&event);
-                    live.over |= matches!(event.what, What::CallEnded { .. });
-                    if live.over {
-                        // Whoever hears that a call is over finds it gone.
-                        live.inbox.close();
-                        lock(register).end(&live.inbox.id);
-                        self.tray.calls.fetch_sub(1, Ordering::AcqRel);
-                    }
-                    events.told(&event);
-                }
+    /// Makes a few scores of the earliest stage that has any to make; `false` if there are none.
+    fn score_some(&mut self) -> bool {
+        let deadline = Duration::from_micros(SCORE_DEADLINE_US);
+        let (now, counts) = (clock(), &self.shared.counts);
+        self.asked.retain(|_, waiting| !waiting.is_empty());
+        let Some(waiting) = self.asked.values_mut().next() else { return false };
+        let mut numbers = Vec::with_capacity(BATCH_MAX);
+        let mut requests = Vec::with_capacity(BATCH_MAX);
+        while requests.len() < BATCH_MAX
+            && let Some(Asked { number, since, request }) = waiting.pop_front()
+        {
+            if now.duration_since(since) >= deadline || !self.calls.contains_key(&number) {
+                counts.late_scores.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            numbers.push(number);
+            requests.push(request);
+        }
+        if requests.is_empty() {
+            return true;
+        }
+        counts.batches.fetch_add(1, Ordering::Relaxed);
+        counts.scores.fetch_add(requests.len() as u64, Ordering::Relaxed);
+        let answers = self.scorer.score(&requests);
+        for ((number, request), answer) in numbers.into_iter().zip(&requests).zip(answers) {
+            if let Some(live) = self.calls.get_mut(&number) {
+                let at = live.at(now);
+                let answer = Input::Scored(request.stage, request.at, answer);
+                live.guarded(|live| live.call.handle_input(at, answer));
+                self.touched.insert(number);
             }
         }
-        if live.over {
+        true
+    }
+
+    fn pass_on(&mut self, number: u64) {
+        let Some(live) = self.calls.get_mut(&number) else { return };
+        let (shared, asked, tray) = (&*self.shared, &mut self.asked, &*self.tray);
+        let since = clock();
+        live.guarded(|live| {
+            while let Some(output) = live.call.poll_output() {
+                match output {
+                    Output::Score(request) => {
+                        asked.entry(request.stage).or_default().push_back(Asked { number, since, request });
+                    }
+                    Output::Act(action) => {
+                        shared.counts.actions.fetch_add(1, Ordering::Relaxed);
+                        shared.actions.act(&live.inbox.id, action);
+                    }
+                    Output::Tell(event) => {
+                        if matches!(event.what, What::CallEnded { .. }) {
+                            live.over = Some(Over::Told);
+                            // Whoever hears that a call is over finds it gone.
+                            shared.close(tray, &live.inbox);
+                        }
+                        shared.tell(&live.inbox, &event);
+                    }
+                }
+            }
+        });
+        if live.over == Some(Over::Failed) {
+            shared.counts.failed.fetch_add(1, Ordering::Relaxed);
+            shared.close(tray, &live.inbox);
+            let told = live.inbox.failed(live.call.time());
+            // A listener that fails at this too is not asked again.
+            let _ = catch_unwind(AssertUnwindSafe(|| shared.tell(&live.inbox, &told)));
+        }
+        if live.over.is_some() {
             self.calls.remove(&number);
         }
     }
@@ -181,18 +254,58 @@ impl Shard {
     fn end_all(&mut self, now: Instant) {
         for (number, live) in &mut self.calls {
             let at = live.at(now);
-            live.call.handle_input(at, Input::Ended("server_stopped"));
+            live.guarded(|live| live.call.handle_input(at, Input::Ended("server_stopped")));
             self.touched.insert(*number);
+        }
+        self.answer_all();
+        // Who waits for a score that will not come any more ends without it.
+        self.time_out(clock() + Duration::from_micros(SCORE_DEADLINE_US));
+        self.answer_all();
+    }
+
+    fn answer_all(&mut self) {
+        while !(self.touched.is_empty() && self.asked.is_empty()) {
+            self.answer(clock());
+            self.asked.retain(|_, waiting| !waiting.is_empty());
         }
     }
 
-    fn until_timeout(&self, now: Instant) -> Option<Duration> {
+    /// How long it may wait for something to be heard: not at all while there are scores to make.
+    fn until_due(&self, now: Instant) -> Option<Duration> {
+        if self.asked.values().any(|waiting| !waiting.is_empty()) {
+            return Some(Duration::ZERO);
+        }
         let due = |live: &Live| live.call.poll_timeout().map(|(due, _)| due.0.saturating_sub(live.at(now).0));
         self.calls.values().filter_map(due).min().map(Duration::from_micros)
     }
 }
 
+impl Shared {
+    fn tell(&self, inbox: &Inbox, event: &Event) {
+        self.counts.events.fetch_add(1, Ordering::Relaxed);
+        inbox.observe(event);
+        self.events.told(event);
+    }
+
+    fn close(&self, tray: &Tray, inbox: &Inbox) {
+        if inbox.close() {
+            lock(&self.register).end(&inbox.id);
+            tray.calls.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
 impl Live {
+    /// Does something of this call's. If it panics, this call is over and no other notices.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
+        if self.over == Some(Over::Failed) {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.over = Some(Over::Failed);
+        }
+    }
+
     /// The call's own arrival clock.
     fn at(&self, now: Instant) -> CallTime {
         CallTime(u64::try_from(now.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX))

@@ -5,7 +5,10 @@
 //! format. Linear audio is in host order, little-endian. There is no clock: audio follows audio. What the channel hears is one
 //! direction, the caller's: dial with `d(out)`, and Asterisk expects nothing back.
 
-use std::{collections::VecDeque, mem};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
 
 use serde::Deserialize;
 
@@ -204,6 +207,12 @@ impl Session for Stream {
 
     fn poll_timeout(&self) -> Option<CallTime> {
         matches!(self.state, State::Opening { .. }).then_some(CallTime(START_DEADLINE_US))
+    }
+
+    /// Ends the leg: a `Dial` with the option `g` goes on with the next step. It carries no variables.
+    fn hand_back(&mut self, _: CallTime, _: &BTreeMap<String, String>) -> Option<Reply> {
+        self.command(Command::HangUp);
+        None
     }
 
     fn poll_reply(&mut self) -> Option<Reply> {

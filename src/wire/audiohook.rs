@@ -5,7 +5,10 @@
 //! client waits five seconds for `opened`, and wants each `pong` to name its `ping`, so every answer is made in the call that
 //! takes the message, in order. Refusals are said in the protocol too: `disconnect`, then the client closes.
 
-use std::{collections::VecDeque, mem};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -429,6 +432,13 @@ impl Session for Stream {
             State::Disconnecting { until } | State::Closed { until } => Some(until),
             State::Open(_) | State::Gone => None,
         }
+    }
+
+    /// Ends the session with output variables, which an Audio Connector's flow reads; a monitor's session only ends.
+    fn hand_back(&mut self, now: CallTime, variables: &BTreeMap<String, String>) -> Option<Reply> {
+        let output = variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.command(now, Command::Disconnect { reason: Reason::Completed, info: "transfer".into(), output });
+        None
     }
 
     fn poll_reply(&mut self) -> Option<Reply> {

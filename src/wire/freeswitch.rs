@@ -6,7 +6,7 @@
 //! or the channels, so the integrator must: `sampleRate` and `mixType` in that first text (jambonz writes them), or declared
 //! with the path. There is no clock: audio follows audio.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -200,6 +200,10 @@ impl Session for Stream {
 
     fn poll_timeout(&self) -> Option<CallTime> {
         matches!(self.state, State::Opening).then_some(CallTime(START_DEADLINE_US))
+    }
+
+    fn hand_back(&mut self, _: CallTime, variables: &BTreeMap<String, String>) -> Option<Reply> {
+        Some(Reply::Text(encode_transfer(&json!(variables))))
     }
 
     fn poll_reply(&mut self) -> Option<Reply> {

@@ -335,6 +335,15 @@ pub trait Session {
 
     /// What must be sent, in order, until there is nothing more.
     fn poll_reply(&mut self) -> Option<Reply>;
+
+    /// Gives the call back to whoever sent it, with variables for what follows where the protocol has a place for them; answers
+    /// with what must be sent for it beside [`Session::poll_reply`].
+    ///
+    /// Of itself a protocol has no word for it: its peer goes on behind a stream that is closed (Twilio's, SignalWire's and Plivo's
+    /// bidirectional streams, Vonage's `connect`); a fork of a call that runs on does not notice.
+    fn hand_back(&mut self, _now: CallTime, _variables: &BTreeMap<String, String>) -> Option<Reply> {
+        Some(Reply::Close)
+    }
 }
 
 /// Why a stream is refused: what was read, what was expected, how to mend it. Says nothing personal.

@@ -8,6 +8,8 @@
 //! | `{…,"sampleRate":…,"mixType":…}` | jambonz, FreeSWITCH |
 //! | anything else, with the subprotocol or the format declared | what that says |
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -200,6 +202,10 @@ impl Session for Stream {
 
     fn poll_timeout(&self) -> Option<CallTime> {
         self.known.as_ref().map_or(Some(CallTime(START_DEADLINE_US)), Known::poll_timeout)
+    }
+
+    fn hand_back(&mut self, now: CallTime, variables: &BTreeMap<String, String>) -> Option<Reply> {
+        self.known.as_mut()?.session().hand_back(now, variables)
     }
 
     fn poll_reply(&mut self) -> Option<Reply> {
