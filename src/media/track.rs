@@ -19,7 +19,7 @@ pub struct Agent;
 pub const MAX_POSITION: u64 = 1 << 48;
 
 /// Samples decoded at once: a payload of any length passes in pieces of this many, and no more are ever held.
-const PIECE_LEN: usize = 1_024;
+const PIECE_LEN: usize = 256;
 
 /// What a track gives, in the order of media time.
 #[derive(Clone, Copy, Debug)]

@@ -375,14 +375,14 @@ struct TrayState {
 
 /// A call that is new to its shard.
 pub(super) struct Opened {
-    pub(super) call: Call,
+    pub(super) call: Box<Call>,
     pub(super) inbox: Arc<Inbox>,
     /// Samples a second of the caller's and the agent's track.
     pub(super) rates: [u64; 2],
 }
 
 impl Tray {
-    pub(super) fn open(&self, call: Call, inbox: Arc<Inbox>, rates: [u64; 2]) {
+    pub(super) fn open(&self, call: Box<Call>, inbox: Arc<Inbox>, rates: [u64; 2]) {
         self.calls.fetch_add(1, Ordering::AcqRel);
         let mut state = lock(&self.state);
         state.opened.push(Opened { call, inbox, rates });

@@ -317,7 +317,7 @@ impl Switchboard {
         let id = register.name(named, || format!("{}-{:x}-{}", start.source, self.epoch, register.count));
         let call_start = call_start(start, assumed, &caller, agent.as_ref());
         let status = Status::of(&id, &call_start);
-        let call = Call::new(id.clone(), call_start, Arc::clone(&lock(&self.config)))?;
+        let call = Box::new(Call::new(id.clone(), call_start, Arc::clone(&lock(&self.config)))?);
         let inbox =
             Arc::new(Inbox::new(register.count, shard, status, (start.source, start.caller, start.agent)));
         register.live.insert(id, Arc::clone(&inbox));

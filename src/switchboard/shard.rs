@@ -56,7 +56,7 @@ struct Asked {
 
 /// A call that is live.
 struct Live {
-    call: Call,
+    call: Box<Call>,
     inbox: Arc<Inbox>,
     began: Instant,
     rates: [u64; 2],
