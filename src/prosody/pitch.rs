@@ -7,7 +7,11 @@
 //! Source: P. Boersma, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a
 //! sampled sound", Proc. Institute of Phonetic Sciences 17, Amsterdam 1993, 97-110.
 
-use std::{array, f32::consts::PI, sync::Arc};
+use std::{
+    array,
+    f32::consts::PI,
+    sync::{Arc, LazyLock},
+};
 
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex, num_complex::Complex};
 
@@ -154,17 +158,22 @@ impl PitchTracker {
 
 /// The normalised autocorrelation r of one window.
 struct Autocorrelation {
-    forward: Arc<dyn RealToComplex<f32>>,
-    inverse: Arc<dyn ComplexToReal<f32>>,
+    tables: &'static Tables,
     scratch: Vec<Complex<f32>>,
-    /// Hann window.
-    window: [f32; WINDOW_LEN],
-    /// The window's own autocorrelation, inverted: 1 / r_w(lag).
-    window_r_inverse: [f32; R_LEN],
     signal: [f32; FFT_LEN],
     spectrum: [Complex<f32>; FFT_LEN / 2 + 1],
     /// r at whole lags; lag 0 is at `SINC_DEPTH`, for the interpolation reads negative lags too.
     r: [f32; SINC_DEPTH + R_LEN],
+}
+
+/// Transforms, windows and the interpolation between samples.
+struct Tables {
+    forward: Arc<dyn RealToComplex<f32>>,
+    inverse: Arc<dyn ComplexToReal<f32>>,
+    /// Hann window.
+    window: [f32; WINDOW_LEN],
+    /// The window's own autocorrelation, inverted: 1 / r_w(lag).
+    window_r_inverse: [f32; R_LEN],
     /// Hann-windowed sinc at each phase.
     sinc: [[f32; 2 * SINC_DEPTH]; SINC_PHASES],
 }
@@ -172,31 +181,37 @@ struct Autocorrelation {
 /// Lags of r from 0: the longest period and what its interpolation reads beyond.
 const R_LEN: usize = LAG_MAX + 2 + SINC_DEPTH;
 
+/// The same for every call: made once.
+static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+    let mut planner = RealFftPlanner::<f32>::new();
+    let window: [f32; WINDOW_LEN] = array::from_fn(|i| hann((i as f32 + 0.5) / WINDOW_LEN as f32 - 0.5));
+    let lagged = |lag: usize| window.iter().zip(window.iter().skip(lag)).map(|(a, b)| a * b).sum::<f32>();
+    let sinc = array::from_fn(|phase| {
+        array::from_fn(|tap| {
+            let x = tap as f32 - (SINC_DEPTH - 1) as f32 - phase as f32 / SINC_PHASES as f32;
+            let sinc = if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) };
+            sinc * hann(x / (2 * SINC_DEPTH) as f32)
+        })
+    });
+    Tables {
+        forward: planner.plan_fft_forward(FFT_LEN),
+        inverse: planner.plan_fft_inverse(FFT_LEN),
+        window,
+        window_r_inverse: array::from_fn(|lag| lagged(0) / lagged(lag)),
+        sinc,
+    }
+});
+
 impl Autocorrelation {
     fn new() -> Self {
-        let mut planner = RealFftPlanner::<f32>::new();
-        let forward = planner.plan_fft_forward(FFT_LEN);
-        let inverse = planner.plan_fft_inverse(FFT_LEN);
-        let scratch = forward.get_scratch_len().max(inverse.get_scratch_len());
-        let window: [f32; WINDOW_LEN] = array::from_fn(|i| hann((i as f32 + 0.5) / WINDOW_LEN as f32 - 0.5));
-        let lagged = |lag: usize| window.iter().zip(window.iter().skip(lag)).map(|(a, b)| a * b).sum::<f32>();
-        let sinc = array::from_fn(|phase| {
-            array::from_fn(|tap| {
-                let x = tap as f32 - (SINC_DEPTH - 1) as f32 - phase as f32 / SINC_PHASES as f32;
-                let sinc = if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) };
-                sinc * hann(x / (2 * SINC_DEPTH) as f32)
-            })
-        });
+        let tables = &*TABLES;
+        let scratch = tables.forward.get_scratch_len().max(tables.inverse.get_scratch_len());
         Self {
-            forward,
-            inverse,
+            tables,
             scratch: vec![Complex::default(); scratch],
-            window,
-            window_r_inverse: array::from_fn(|lag| lagged(0) / lagged(lag)),
             signal: [0.0; FFT_LEN],
             spectrum: [Complex::default(); FFT_LEN / 2 + 1],
             r: [0.0; SINC_DEPTH + R_LEN],
-            sinc,
         }
     }
 
@@ -206,7 +221,7 @@ impl Autocorrelation {
     fn observe(&mut self, x: &[f32]) -> f32 {
         self.r.fill(0.0);
         let mean = x.iter().sum::<f32>() / WINDOW_LEN as f32;
-        for ((a, x), w) in self.signal.iter_mut().zip(x).zip(&self.window) {
+        for ((a, x), w) in self.signal.iter_mut().zip(x).zip(&self.tables.window) {
             *a = (x - mean) * w;
         }
         self.signal.iter_mut().skip(WINDOW_LEN).for_each(|a| *a = 0.0);
@@ -219,7 +234,7 @@ impl Autocorrelation {
         if r_0 < f32::MIN_POSITIVE {
             return 0.0;
         }
-        for ((r, r_a), w) in after.iter_mut().zip(&self.signal).zip(&self.window_r_inverse) {
+        for ((r, r_a), w) in after.iter_mut().zip(&self.signal).zip(&self.tables.window_r_inverse) {
             *r = r_a / r_0 * w;
         }
         before.iter_mut().rev().zip(after.iter().skip(1)).for_each(|(mirrored, r)| *mirrored = *r);
@@ -229,9 +244,12 @@ impl Autocorrelation {
 
     /// The signal becomes its autocorrelation. `None` never happens: the buffers have the planned lengths.
     fn transform(&mut self) -> Option<()> {
-        self.forward.process_with_scratch(&mut self.signal, &mut self.spectrum, &mut self.scratch).ok()?;
+        self.tables
+            .forward
+            .process_with_scratch(&mut self.signal, &mut self.spectrum, &mut self.scratch)
+            .ok()?;
         self.spectrum.iter_mut().for_each(|c| *c = Complex::new(c.norm_sqr(), 0.0));
-        self.inverse.process_with_scratch(&mut self.spectrum, &mut self.signal, &mut self.scratch).ok()
+        self.tables.inverse.process_with_scratch(&mut self.spectrum, &mut self.signal, &mut self.scratch).ok()
     }
 
     /// The unvoiced candidate and the best voiced ones of a frame whose peak is `intensity` of the running peak.
@@ -278,7 +296,7 @@ impl Autocorrelation {
     /// r between the samples: at `at` steps of 1 / [`SINC_PHASES`] sample; 0 beyond the lags known.
     fn r_at(&self, at: usize) -> f32 {
         let r = self.r.get(at / SINC_PHASES + 1..).unwrap_or_default().as_chunks::<8>().0;
-        let Some(sinc) = self.sinc.get(at % SINC_PHASES) else { return 0.0 };
+        let Some(sinc) = self.tables.sinc.get(at % SINC_PHASES) else { return 0.0 };
         let mut sums = [0.0; 8];
         for (r, sinc) in r.iter().zip(sinc.as_chunks::<8>().0) {
             sums.iter_mut().zip(r).zip(sinc).for_each(|((sum, r), sinc)| *sum += r * sinc);
@@ -579,7 +597,7 @@ mod tests {
         let mut autocorrelation = Autocorrelation::new();
         autocorrelation.observe(&x);
         let mean = x.iter().sum::<f32>() / WINDOW_LEN as f32;
-        let w = autocorrelation.window;
+        let w = autocorrelation.tables.window;
         let product = |a: &dyn Fn(usize) -> f32, lag: usize| {
             (0..WINDOW_LEN - lag).map(|i| f64::from(a(i) * a(i + lag))).sum::<f64>()
         };

@@ -1,7 +1,10 @@
 //! One frame → its power spectrum, and every descriptor read from it ([`SpectralAnalyser`]).
 //! Absent here: pitch and voicing; anything that looks further back than the last frame.
 
-use std::{f32::consts::PI, sync::Arc};
+use std::{
+    f32::consts::PI,
+    sync::{Arc, LazyLock},
+};
 
 use realfft::{RealFftPlanner, RealToComplex, num_complex::Complex32};
 
@@ -48,44 +51,53 @@ pub struct Spectral {
 #[derive(Debug)]
 pub struct SpectralAnalyser {
     spectrum: Spectrum,
+    bands: &'static Bands,
+    flux: Flux,
+}
+
+/// What is made of a power spectrum by tables.
+#[derive(Debug)]
+struct Bands {
     mel: MelBank<MEL_BANDS>,
     auditory: MelBank<AUDITORY_BANDS>,
     cepstrum: Cepstrum,
     loudness: Loudness,
-    flux: Flux,
 }
 
+/// The same for every call: made once.
+static BANDS: LazyLock<Bands> = LazyLock::new(|| {
+    let auditory = MelBank::new(20.0, 4_000.0);
+    Bands {
+        mel: MelBank::new(60.0, 3_800.0),
+        cepstrum: Cepstrum::new(),
+        loudness: Loudness::new(auditory.centres_hz()),
+        auditory,
+    }
+});
+
 impl SpectralAnalyser {
-    /// An analyser that has heard nothing; plans the transform and makes every table.
+    /// An analyser that has heard nothing.
     pub fn new() -> Self {
-        let auditory = MelBank::new(20.0, 4_000.0);
-        Self {
-            spectrum: Spectrum::new(),
-            mel: MelBank::new(60.0, 3_800.0),
-            cepstrum: Cepstrum::new(),
-            loudness: Loudness::new(auditory.centres_hz()),
-            auditory,
-            flux: Flux::default(),
-        }
+        Self { spectrum: Spectrum::new(), bands: &BANDS, flux: Flux::default() }
     }
 
     /// The descriptors of the next frame, 10 ms after the last one.
     pub fn observe(&mut self, frame: &[f32; FRAME_LEN]) -> Spectral {
         let frame = &about_mean(frame);
         let power = self.spectrum.power(frame);
-        let auditory_ln = self.auditory.energies(power).map(|e| e.max(SILENCE).ln());
+        let auditory_ln = self.bands.auditory.energies(power).map(|e| e.max(SILENCE).ln());
         let power_db = low_power_db(power);
         Spectral {
             level_dbfs: level_dbfs(frame),
-            loudness: self.loudness.of(&auditory_ln),
+            loudness: self.bands.loudness.of(&auditory_ln),
             centroid_hz: centroid_hz(power),
             flux: self.flux.observe(power),
             slope_0_500: slope(&power_db, 0, 16),     // 0..=500 Hz
             slope_500_1500: slope(&power_db, 16, 48), // 500..=1500 Hz
             alpha_ratio_db: alpha_ratio_db(power),
             hammarberg_db: hammarberg_db(power),
-            mfcc: self.cepstrum.of(&auditory_ln),
-            mel_db: self.mel.energies(power).map(dbfs),
+            mfcc: self.bands.cepstrum.of(&auditory_ln),
+            mel_db: self.bands.mel.energies(power).map(dbfs),
         }
     }
 
@@ -106,29 +118,38 @@ impl Default for SpectralAnalyser {
 /// Hamming is openSMILE's window for every spectral descriptor of eGeMAPS; its Gaussian window serves pitch and harmonics
 /// alone. Its side lobes lie 43 dB down, so a strong vowel formant does not fill the quiet band above 2 kHz.
 pub struct Spectrum {
-    fft: Arc<dyn RealToComplex<f32>>,
-    window: [f32; FRAME_LEN],
+    plan: &'static Plan,
     samples: [f32; FFT_LEN],
     bins: [Complex32; BINS],
     scratch: Vec<Complex32>,
     power: [f32; BINS],
+}
+
+/// A transform and the window before it.
+struct Plan {
+    fft: Arc<dyn RealToComplex<f32>>,
+    window: [f32; FRAME_LEN],
     scale: f32,
 }
 
+/// The same for every call: made once.
+static PLAN: LazyLock<Plan> = LazyLock::new(|| {
+    let window = hamming();
+    let energy: f32 = window.iter().map(|w| w * w).sum();
+    let fft = RealFftPlanner::new().plan_fft_forward(FFT_LEN);
+    Plan { fft, window, scale: 2.0 / (FFT_LEN as f32 * energy) }
+});
+
 impl Spectrum {
-    /// Plans the transform.
+    /// The spectrum of no frame yet.
     pub fn new() -> Self {
-        let fft = RealFftPlanner::new().plan_fft_forward(FFT_LEN);
-        let window = hamming();
-        let energy: f32 = window.iter().map(|w| w * w).sum();
+        let plan = &*PLAN;
         Self {
-            scratch: fft.make_scratch_vec(),
-            fft,
-            window,
+            scratch: plan.fft.make_scratch_vec(),
+            plan,
             samples: [0.0; FFT_LEN],
             bins: [Complex32::ZERO; BINS],
             power: [0.0; BINS],
-            scale: 2.0 / (FFT_LEN as f32 * energy),
         }
     }
 
@@ -136,13 +157,13 @@ impl Spectrum {
     /// over all bins is the mean square of the frame as weighted by the squared window (Parseval; a full-scale sine: 1/2).
     pub fn power(&mut self, frame: &[f32; FRAME_LEN]) -> &[f32; BINS] {
         self.samples.fill(0.0);
-        for ((sample, x), w) in self.samples.iter_mut().zip(frame).zip(&self.window) {
+        for ((sample, x), w) in self.samples.iter_mut().zip(frame).zip(&self.plan.window) {
             *sample = x * w;
         }
-        let done = self.fft.process_with_scratch(&mut self.samples, &mut self.bins, &mut self.scratch);
+        let done = self.plan.fft.process_with_scratch(&mut self.samples, &mut self.bins, &mut self.scratch);
         debug_assert!(done.is_ok(), "the buffers have the plan's lengths");
         for (power, x) in self.power.iter_mut().zip(&self.bins) {
-            *power = self.scale * x.norm_sqr();
+            *power = self.plan.scale * x.norm_sqr();
         }
         let [dc, .., nyquist] = &mut self.power;
         *dc *= 0.5;
