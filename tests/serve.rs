@@ -110,6 +110,46 @@ async fn a_call_over_rtp_says_what_replay_says_of_its_decoded_samples() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_given_back_over_its_own_socket_in_its_protocols_words() {
+    let house = House::open(Gate::default(), false).await;
+    let variables = BTreeMap::from([("action".to_owned(), "transfer".to_owned())]);
+    let give_back = async |call: &str| {
+        for _ in 0..100 {
+            if house.board.hand_back(&CallId::new(call), &variables).is_ok() {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{call} cannot be given back");
+    };
+
+    let mut socket = TcpStream::connect(house.audiosocket).await.unwrap();
+    socket.write_all(&[frame(0x01, &UUID), frame(0x10, &[0; 320])].concat()).await.unwrap();
+    give_back(UUID_TEXT).await;
+    let mut heard = Vec::new();
+    timeout(Duration::from_secs(10), socket.read_to_end(&mut heard)).await.unwrap().unwrap();
+    assert_eq!(heard[heard.len() - 3..], [0, 0, 0], "the dialplan goes on with its next step");
+
+    let url = format!("ws://{}/v1/media?rate=8000&mix=mono", house.http);
+    let (mut forked, _) = connect_async(url).await.unwrap();
+    forked.send(Frame::text("{\"uuid\":\"FS1\"}")).await.unwrap();
+    give_back("FS1").await;
+    let told = timeout(Duration::from_secs(10), forked.next()).await.unwrap().unwrap().unwrap();
+    let told: serde_json::Value = serde_json::from_str(told.to_text().unwrap()).unwrap();
+    assert_eq!(told, serde_json::json!({"type": "transfer", "data": {"action": "transfer"}}));
+
+    let (mut connected, _) = connect_async(format!("ws://{}/v1/media/twilio", house.http)).await.unwrap();
+    let start = r#"{"event":"start","streamSid":"MZ1","start":{"streamSid":"MZ1","callSid":"CA1","tracks":["inbound"],"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1}}}"#;
+    connected.send(Frame::text(start)).await.unwrap();
+    give_back("CA1").await;
+    let told = timeout(Duration::from_secs(10), connected.next()).await.unwrap();
+    assert!(
+        matches!(told, Some(Ok(Frame::Close(_)))),
+        "TwiML goes on behind a stream that is closed: {told:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn garbage_half_open_and_killed_streams_leave_other_calls_alone() {
     let house = House::open(Gate::default(), false).await;
     let (address, audiosocket, rtp) = (house.http, house.audiosocket, house.rtp);
