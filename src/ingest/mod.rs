@@ -14,6 +14,8 @@ pub mod intake;
 #[cfg(feature = "serve")]
 pub mod rtp;
 #[cfg(feature = "serve")]
+pub mod tls;
+#[cfg(feature = "serve")]
 pub mod websocket;
 
 #[cfg(feature = "serve")]
