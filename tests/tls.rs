@@ -3,8 +3,10 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::expect_used,
     clippy::print_stderr,
-    reason = "a test that panics has failed; one that cannot run says so"
+    clippy::disallowed_methods,
+    reason = "a test that panics has failed; one that cannot run says so; handshakes take real time"
 )]
 
 use std::{

@@ -1,5 +1,7 @@
 //! Recordings and sockets → the inputs of a call.
 
+#[cfg(feature = "capture")]
+pub mod capture;
 pub mod recording;
 pub mod replay;
 
