@@ -12,6 +12,9 @@ CALLS     ?= 300
 # ort loads this library at run time; scripts/setup puts it there.
 export ORT_DYLIB_PATH ?= $(CURDIR)/.warmline/lib/libonnxruntime.so
 
+# Audio capture is built in where ALSA's headers are: looked at when a target runs, for `make setup` may install them.
+FEATURES   = $(shell pkg-config --exists alsa 2>/dev/null && echo --features capture)
+
 WARMLINE  := target/release/warmline
 DEMO_CALL := fixtures/calls/escalating.wav
 VENV      := .venv
@@ -19,7 +22,7 @@ COMPARE   := $(VENV)/bin/python tests/reference
 COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
+.PHONY: help setup build demo test peers lint bench speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,27 +31,33 @@ setup: ## fetch the ONNX Runtime library and what else a build needs (idempotent
 	@scripts/setup
 
 build: ## compile the release program
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(FEATURES)
 
 demo: setup ## replay a call whose caller loses patience
 	@echo "demo: compiling the release program; the first time takes some minutes"
-	@$(CARGO) build --release --locked --quiet
+	@$(CARGO) build --release --locked --quiet $(FEATURES)
 	@echo "demo: $(WARMLINE) replay $(DEMO_CALL)"
 	@$(WARMLINE) replay $(DEMO_CALL)
 
 test: setup ## run every test, the documentation's too
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		echo "$(CARGO) nextest run"; $(CARGO) nextest run --locked $(if $(CI),--profile ci); \
+		echo "$(CARGO) nextest run"; $(CARGO) nextest run --locked $(FEATURES) $(if $(CI),--profile ci); \
 	else \
-		echo "$(CARGO) test"; $(CARGO) test --locked --no-fail-fast --lib --bins --tests --examples; \
+		echo "$(CARGO) test"; $(CARGO) test --locked $(FEATURES) --no-fail-fast --lib --bins --tests --examples; \
 	fi
-	$(CARGO) test --locked --doc
+	$(CARGO) test --locked $(FEATURES) --doc
 
-lint: ## format, clippy, documentation, the core alone, licences
+peers: setup $(VENV)/bin/python ## call the program from peers that are not ours: ffmpeg, GStreamer, SIPp, node, Chromium, PulseAudio, the twilio library
+	@tests/peers/install
+	$(CARGO) build --release --locked $(FEATURES)
+	WARMLINE="$(WARMLINE)" $(VENV)/bin/python tests/peers/run.py $(PEERS)
+
+lint: ## format, clippy, documentation, the core alone, the program without capture, licences
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets $(FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(CARGO) check --locked --lib --no-default-features
+	$(if $(FEATURES),$(CARGO) check --locked --bin warmline)
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		echo "$(CARGO) deny check bans licenses sources"; $(CARGO) deny --all-features check bans licenses sources; \
 	else \
@@ -59,7 +68,7 @@ bench: setup ## measure what a frame, a call and a score cost
 	$(CARGO) bench --locked
 
 speed: setup ## replay ten minutes and an hour on one core: times real time, and memory
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(FEATURES)
 	@mkdir -p target/speed
 	@for minutes in 10 60; do \
 		call=target/speed/$$minutes-minutes.wav; \
@@ -69,7 +78,7 @@ speed: setup ## replay ten minutes and an hour on one core: times real time, and
 	done
 
 evaluate: evaluate-inputs $(VENV)/evaluate.stamp setup ## evaluate the built-in policy on simulated calls of CORPORA, and write the report
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(FEATURES)
 	@test -f target/evaluate/$(CALLS)/suite.csv || $(VENV)/bin/python "$(TOOLS)/make_calls.py" --corpora "$(CORPORA)" --out target/evaluate/$(CALLS) --calls $(CALLS) --seed 5
 	@echo "evaluate: $(WARMLINE) evaluate target/evaluate/$(CALLS)/suite.csv"
 	@$(WARMLINE) evaluate target/evaluate/$(CALLS)/suite.csv --report target/evaluate/report.html
@@ -106,7 +115,7 @@ train-check: reference-program $(VENV)/train.stamp ## train both stages on a han
 	else echo "train-check: skipped: no manifest.csv in $(CORPORA)"; fi
 
 reference-program: setup $(VENV)/reference.stamp
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(FEATURES)
 
 fixtures: $(VENV)/fixtures.stamp ## make fixtures/calls again (needs Debian's espeak-ng)
 	$(VENV)/bin/python fixtures/make_fixtures.py

@@ -41,6 +41,8 @@ pub struct Config {
 pub struct Server {
     /// Address of HTTP and WebSockets.
     pub listen: SocketAddr,
+    /// What makes them HTTPS; none: they are plain.
+    pub tls: Option<TlsTable>,
     /// `wss://media.example.com`: what peers are told, and what Twilio signs.
     pub public_url: Option<String>,
     /// Threads that calls are pinned to; none: one a core.
@@ -54,8 +56,18 @@ pub struct Server {
 impl Default for Server {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
-        Self { listen, public_url: None, shards: None, grace_s: 30, token: Vec::new() }
+        Self { listen, tls: None, public_url: None, shards: None, grace_s: 30, token: Vec::new() }
     }
+}
+
+/// `[server.tls]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsTable {
+    /// The certificate and those it is signed with, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
 }
 
 /// `[[server.token]]`.
@@ -195,6 +207,8 @@ const KEYS: &[&str] = &[
     "policy",
     "limits",
     "listen",
+    "tls",
+    "certificate",
     "public_url",
     "shards",
     "grace_s",
@@ -358,6 +372,11 @@ impl Config {
         let files: Vec<String> = model.files.iter().map(|file| file.display().to_string()).collect();
         let mut lines: Vec<(String, String, &'static str)> = vec![
             ("server.listen".into(), server.listen.to_string(), "address of HTTP and WebSockets"),
+            (
+                "server.tls".into(),
+                or(path(&server.tls.as_ref().map(|tls| tls.certificate.clone())), "none: HTTP is plain"),
+                "the certificate; read again on SIGHUP",
+            ),
             (
                 "server.public_url".into(),
                 or(server.public_url.clone(), "none"),

@@ -90,6 +90,10 @@ fn configured(arguments: &Arguments, findings: &mut Vec<Finding>) -> ScoringArgu
             let words = |open| if open { "nothing is asked of anybody: loopback only" } else { "read" };
             let result = gate.map(|gate| words(gate.is_open()).to_owned()).map_err(Into::into);
             findings.push(Finding { what: "credentials", result });
+            if config.server.tls.is_some() {
+                let result = super::serve::tls(&config).map(|_| "certificate and key belong together".into());
+                findings.push(Finding { what: "tls", result });
+            }
             super::serve::scoring(&arguments.scoring, &config)
         }
         Err(error) => {

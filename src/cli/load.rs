@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,15 +15,20 @@ use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::{Args, ValueEnum};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpStream, UdpSocket, tcp::OwnedWriteHalf},
     time::{Instant, sleep_until, timeout},
 };
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    WebSocketStream, client_async,
     tungstenite::{Message as Frame, client::IntoClientRequest},
 };
 use warmline::{ingest::recording::Recording, media::g711, wire::Encoding};
@@ -45,7 +50,7 @@ const TAIL_S: u64 = 3;
 /// Exit code 2: a call broke off.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Where calls go: ws://HOST:PORT/v1/media, or HOST:PORT (of RTP the first of as many ports as calls)
+    /// Where calls go: ws:// or wss://HOST:PORT/v1/media, or HOST:PORT (of RTP the first of as many ports as calls)
     #[arg(value_name = "URL")]
     url: String,
     /// Calls at once
@@ -63,12 +68,15 @@ pub(super) struct Arguments {
     /// Times real time
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pace: f64,
-    /// Where the events come from: HOST:PORT of the HTTP interface [default: that of a ws:// URL]
+    /// Where the events come from: HOST:PORT of the HTTP interface [default: that of the URL]
     #[arg(long, value_name = "HOST:PORT")]
     events: Option<String>,
     /// Environment variable with the integrator's token
     #[arg(long, value_name = "NAME")]
     token_env: Option<String>,
+    /// The certificate (PEM) that the server's is signed with, for wss:// and for events behind TLS
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -185,10 +193,14 @@ async fn play(
     token: Option<String>,
     tally: &Arc<Tally>,
 ) -> anyhow::Result<()> {
-    let of_url = arguments.url.strip_prefix("ws://").and_then(|rest| rest.split('/').next());
+    let ca = arguments.ca.as_deref().map(trust).transpose()?;
+    let of_url = address_of(&arguments.url).map(|(_, address)| address);
+    if arguments.url.starts_with("wss://") && ca.is_none() {
+        bail!("wss:// needs --ca FILE: the certificate (PEM) that the server's is signed with");
+    }
     if let Some(address) = arguments.events.as_deref().or(of_url) {
         let socket =
-            TcpStream::connect(address).await.with_context(|| format!("no events from {address}"))?;
+            connect(address, ca.as_ref()).await.with_context(|| format!("no events from {address}"))?;
         tokio::spawn(follow(socket, token.clone(), Arc::clone(tally), arguments.pace));
     } else {
         complain("no --events: what the server says is not counted");
@@ -199,6 +211,7 @@ async fn play(
         .zip(voices.iter().cycle())
         .map(|(n, voices)| {
             let (url, token, tally) = (arguments.url.clone(), token.clone(), Arc::clone(tally));
+            let ca = ca.clone();
             let (protocol, voices, packets) =
                 (arguments.protocol, Arc::clone(voices), 50 * arguments.seconds);
             // Spread over the first second, so that neither connections nor packets come all at once.
@@ -207,7 +220,7 @@ async fn play(
             tokio::spawn(async move {
                 sleep_until(begin).await;
                 let name = format!("load-{}-{n}", std::process::id());
-                let called = call(protocol, &url, token, n, &name, &voices, packets, gap, &tally).await;
+                let called = call(protocol, &url, token, ca, n, &name, &voices, packets, gap, &tally).await;
                 if let Err(error) = called {
                     tally.broken.fetch_add(1, Ordering::Relaxed);
                     complain(&format!("call {n}: {error:#}"));
@@ -227,6 +240,7 @@ async fn call(
     protocol: Protocol,
     url: &str,
     token: Option<String>,
+    ca: Option<TlsConnector>,
     n: usize,
     name: &str,
     (caller, agent): &Voices,
@@ -234,7 +248,7 @@ async fn call(
     gap: Duration,
     tally: &Tally,
 ) -> anyhow::Result<()> {
-    let (mut peer, id) = Peer::connect(protocol, url, token, n, name).await?;
+    let (mut peer, id) = Peer::connect(protocol, url, token, ca, n, name).await?;
     tally.connected.fetch_add(1, Ordering::Relaxed);
     let begin = Instant::now();
     lock(&tally.began).insert(id, begin);
@@ -257,9 +271,51 @@ async fn call(
     peer.end().await
 }
 
+/// Whether a WebSocket's URL is one over TLS, and its HOST:PORT.
+fn address_of(url: &str) -> Option<(bool, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let address = rest.split('/').next()?;
+    match scheme {
+        "ws" => Some((false, address)),
+        "wss" => Some((true, address)),
+        _ => None,
+    }
+}
+
+/// A connection, over TLS or not.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+type Socket = Box<dyn Duplex>;
+
+async fn connect(address: &str, ca: Option<&TlsConnector>) -> anyhow::Result<Socket> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let Some(tls) = ca else { return Ok(Box::new(socket)) };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no host"))?;
+    Ok(Box::new(tls.connect(name, socket).await?))
+}
+
+/// What trusts the certificates of this file, and no others.
+fn trust(file: &Path) -> anyhow::Result<TlsConnector> {
+    let named = || file.display().to_string();
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).with_context(named)? {
+        roots.add(certificate.with_context(named)?).with_context(named)?;
+    }
+    if roots.is_empty() {
+        bail!("{}: there is no certificate in it: expected PEM", file.display());
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 /// One call's connection.
 enum Peer {
-    Twilio(Box<SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Frame>>),
+    Twilio(Box<SplitSink<WebSocketStream<Socket>, Frame>>),
     AudioSocket(OwnedWriteHalf),
     Rtp(UdpSocket, u32),
 }
@@ -270,6 +326,7 @@ impl Peer {
         protocol: Protocol,
         url: &str,
         token: Option<String>,
+        ca: Option<TlsConnector>,
         n: usize,
         name: &str,
     ) -> anyhow::Result<(Self, String)> {
@@ -279,7 +336,9 @@ impl Peer {
                 if let Some(token) = token {
                     request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
                 }
-                let (socket, _) = connect_async(request).await?;
+                let (tls, address) = address_of(url).context("expected ws:// or wss://HOST:PORT/…")?;
+                let socket = connect(address, ca.as_ref().filter(|_| tls)).await?;
+                let (socket, _) = client_async(request, socket).await?;
                 let (mut sink, mut stream) = socket.split();
                 // Reading answers the server's pings.
                 tokio::spawn(async move { while let Some(Ok(_)) = stream.next().await {} });
@@ -371,7 +430,7 @@ impl Peer {
 
 /// Counts the events of our calls and how late they are.
 async fn follow(
-    mut socket: TcpStream,
+    mut socket: Socket,
     token: Option<String>,
     tally: Arc<Tally>,
     pace: f64,
@@ -403,7 +462,7 @@ async fn follow(
     Ok(())
 }
 
-fn voices(file: &std::path::Path) -> anyhow::Result<Voices> {
+fn voices(file: &Path) -> anyhow::Result<Voices> {
     let mut recording = Recording::open(file)?;
     let wav = recording.wav();
     let (encoding, channels) = (wav.encoding, usize::from(wav.channels));

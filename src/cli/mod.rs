@@ -4,6 +4,7 @@ mod check;
 mod evaluate;
 mod features;
 mod jobs;
+mod listen;
 #[cfg(feature = "serve")]
 mod load;
 mod replay;
@@ -35,6 +36,8 @@ struct Arguments {
 enum Command {
     /// What would have happened: timeline, decisions and context packets of recorded calls
     Replay(replay::Arguments),
+    /// The same from a microphone or any other capture device, live
+    Listen(listen::Arguments),
     /// How good a policy and a model are on labelled calls: misses, false alarms, delay, calibration
     Evaluate(evaluate::Arguments),
     /// The thresholds that serve labelled calls best, as a policy file
@@ -55,6 +58,7 @@ enum Command {
 pub(crate) fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Listen(arguments) => listen::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),

@@ -78,13 +78,23 @@ pub(super) struct Arguments {
 
 /// What a caller had been told, on the command line.
 #[derive(Clone, Copy, ValueEnum)]
-enum Given {
+pub(super) enum Given {
     /// Nothing
     None,
     /// That their voice is analysed
     Notice,
     /// They had agreed
     Consent,
+}
+
+impl From<Given> for Notice {
+    fn from(given: Given) -> Self {
+        match given {
+            Given::None => Self::None,
+            Given::Notice => Self::Notice,
+            Given::Consent => Self::Consent,
+        }
+    }
 }
 
 /// What a call should lead to.
@@ -152,12 +162,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 
 fn options(arguments: &Arguments, config: &CallConfig) -> anyhow::Result<ReplayOptions> {
     let rules = config.policy.rules_for(arguments.queue.as_deref(), arguments.intent.as_deref());
-    let notice = match arguments.notice {
-        None => rules.notice.0,
-        Some(Given::None) => Notice::None,
-        Some(Given::Notice) => Notice::Notice,
-        Some(Given::Consent) => Notice::Consent,
-    };
+    let notice = arguments.notice.map_or(rules.notice.0, Into::into);
     let notice_at = match arguments.notice_at {
         Some(seconds) if !(0.0..=86_400.0).contains(&seconds) => {
             bail!("--notice-at {seconds}: expected seconds from 0 to 86400")
@@ -174,6 +179,14 @@ fn options(arguments: &Arguments, config: &CallConfig) -> anyhow::Result<ReplayO
     })
 }
 
+/// What is known of a recording before its first sample.
+fn audio(recording: &Recording) -> String {
+    let wav = recording.wav();
+    let channels = if wav.channels == 1 { "mono" } else { "stereo" };
+    let length = MediaTime::ZERO + recording.span();
+    format!("{length} · {channels} {} at {} Hz", wav.encoding, wav.rate.0)
+}
+
 fn replay_file(
     worker: &mut Worker,
     path: &Path,
@@ -186,7 +199,7 @@ fn replay_file(
     let mut timeline = (!as_json).then(|| Timeline::new(path, style));
     let mut played = Recording::open(path).and_then(|recording| {
         if let Some(timeline) = &mut timeline {
-            timeline.head(&recording, &worker.config);
+            timeline.head(&audio(&recording), &worker.config);
         }
         let lanes = worker.scorers.lanes();
         let (config, scorers) = (Arc::clone(&worker.config), &mut worker.scorers);

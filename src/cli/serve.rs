@@ -19,7 +19,7 @@ use warmline::{
     call::{Action, CallId},
     config::{Config, Secret},
     console::{self, Console, Ring},
-    ingest::{Intake, Patience, audiosocket, http, rtp, websocket},
+    ingest::{Intake, Patience, audiosocket, http, rtp, tls::Tls, websocket},
     switchboard::{Actions, Limits, Score, Switchboard},
 };
 
@@ -28,7 +28,7 @@ use super::{jobs::default_jobs, scoring::ScoringArguments};
 /// Takes live calls, and treats each exactly as replay does.
 ///
 /// SIGTERM: no new calls; those that are live may finish within server.grace_s. SIGHUP: the policy is read again, for new
-/// calls.
+/// calls, and the certificate, for new connections.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Configuration (TOML); without it: this machine alone, port 8080, no credentials
@@ -42,6 +42,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let config = read(arguments.config.as_ref())?;
     let scoring = scoring(&arguments.scoring, &config);
     let gate = config.gate(&secret)?;
+    let tls = tls(&config)?.map(Arc::new);
     let runtime = scoring.runtime()?;
     let (call_config, models) = scoring.call_config(&scoring.policy()?)?;
     let shards = config.server.shards.map_or_else(default_jobs, usize::from).max(1);
@@ -70,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let intake = Arc::new(Intake::new(Arc::clone(&board), gate, patience));
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    tokio.block_on(serve(&config, &scoring, intake, ring))?;
+    tokio.block_on(serve(&config, &scoring, tls, intake, ring))?;
     // A follower that is still connected holds nobody up.
     tokio.shutdown_background();
     Ok(0)
@@ -79,6 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 async fn serve(
     config: &Config,
     scoring: &ScoringArguments,
+    tls: Option<Arc<Tls>>,
     intake: Arc<Intake>,
     ring: Arc<Ring>,
 ) -> anyhow::Result<()> {
@@ -112,21 +114,37 @@ async fn serve(
     }
     let console = Arc::new(Console { intake: Arc::clone(&intake), ring, announced });
     let router = console::routes(console).merge(websocket::routes(Arc::clone(&intake)));
-    tokio::spawn(http::serve(intake, listener, router, connections));
+    match &tls {
+        Some(tls) => {
+            tokio::spawn(http::serve_tls(intake, listener, router, connections, Arc::clone(tls)));
+        }
+        None => {
+            tokio::spawn(http::serve(intake, listener, router, connections));
+        }
+    }
     let (mut term, mut interrupt, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-    tracing::info!(listen = %address, shards = board.shards().len(), "serving");
+    tracing::info!(listen = %address, tls = tls.is_some(), shards = board.shards().len(), "serving");
     loop {
         tokio::select! {
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hup.recv() => match scoring.policy().and_then(|policy| scoring.call_config(&policy)) {
-                Ok((config, _)) => {
-                    tracing::info!(version = config.policy.version(), "policy read again");
-                    board.reload(config);
+            _ = hup.recv() => {
+                match scoring.policy().and_then(|policy| scoring.call_config(&policy)) {
+                    Ok((config, _)) => {
+                        tracing::info!(version = config.policy.version(), "policy read again");
+                        board.reload(config);
+                    }
+                    Err(error) => {
+                        tracing::error!(error = %format!("{error:#}"), "policy not read: the old one holds");
+                    }
                 }
-                Err(error) => tracing::error!(error = %format!("{error:#}"), "policy not read: the old one holds"),
-            },
+                match tls.as_ref().map(|tls| tls.reload()) {
+                    Some(Ok(())) => tracing::info!("certificate read again"),
+                    Some(Err(error)) => tracing::error!(%error, "certificate not read: the old one holds"),
+                    None => {}
+                }
+            }
         }
     }
     board.drain();
@@ -169,6 +187,12 @@ pub(super) fn read(path: Option<&PathBuf>) -> anyhow::Result<Config> {
     let Some(path) = path else { return Ok(Config::parse("")?) };
     let source = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     Config::parse(&source).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
+/// The certificate that the configuration names.
+pub(super) fn tls(config: &Config) -> anyhow::Result<Option<Tls>> {
+    let table = config.server.tls.as_ref();
+    table.map(|table| Tls::open(&table.certificate, &table.key)).transpose().context("[server.tls]")
 }
 
 /// The command line's files, and the configuration's where it names none.

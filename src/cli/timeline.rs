@@ -8,7 +8,6 @@ use std::{
 
 use warmline::{
     call::{CallConfig, Event, What},
-    ingest::recording::Recording,
     packet::{ContextPacket, Provenance, Speaker},
     units::{MediaSpan, MediaTime},
 };
@@ -26,7 +25,7 @@ pub(super) const YELLOW: &str = "33";
 pub(super) const RED: &str = "31";
 pub(super) const CYAN: &str = "36";
 
-/// The events of one call, put in order of time when it is over.
+/// The events of one call, put in order of time: all of them when it is over, or bit by bit while it is live.
 pub(super) struct Timeline {
     style: bool,
     title: String,
@@ -57,10 +56,7 @@ impl Timeline {
     }
 
     /// What is known before the first sample.
-    pub(super) fn head(&mut self, recording: &Recording, config: &CallConfig) {
-        let wav = recording.wav();
-        let channels = if wav.channels == 1 { "mono" } else { "stereo" };
-        let length = MediaTime::ZERO + recording.span();
+    pub(super) fn head(&mut self, audio: &str, config: &CallConfig) {
         let model = config.stages.as_ref().map_or_else(
             || "none".to_owned(),
             |s| {
@@ -71,12 +67,7 @@ impl Timeline {
                     .join(" + ")
             },
         );
-        self.head = format!(
-            "{length} · {channels} {} at {} Hz · policy {} · model {model}",
-            wav.encoding,
-            wav.rate.0,
-            config.policy.version(),
-        );
+        self.head = format!("{audio} · policy {} · model {model}", config.policy.version());
     }
 
     pub(super) fn take(&mut self, event: &Event) {
@@ -130,16 +121,38 @@ impl Timeline {
 
     /// Everything, in order of time.
     pub(super) fn write(mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.rows.sort_by(|a, b| a.at.total_cmp(&b.at));
+        self.write_head(out)?;
+        self.write_rows(out)?;
+        self.write_end(out)
+    }
+
+    /// What stands above the rows.
+    pub(super) fn write_head(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}  {}", self.paint(BOLD, &self.title), self.paint(DIM, &self.head))?;
         let columns = format!(
             "{:>7}  {:6}  {:>6}  {:SPARK_WIDTH$}  {:5}  {:12}  heard",
             "time", "who", "spoke", "score", "", "state"
         );
-        writeln!(out, "{}", self.paint(DIM, &columns))?;
-        for row in &self.rows {
+        writeln!(out, "{}", self.paint(DIM, &columns))
+    }
+
+    /// Whether something is known that is not written yet.
+    pub(super) fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
+    /// What is known by now and not written yet, in order of time. A live call's turn is written when it is over, behind what
+    /// happened in it.
+    pub(super) fn write_rows(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.rows.sort_by(|a, b| a.at.total_cmp(&b.at));
+        for row in self.rows.drain(..) {
             writeln!(out, "{:>7}  {}", clock(row.at), row.text)?;
         }
+        Ok(())
+    }
+
+    /// What it came to.
+    pub(super) fn write_end(self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{:>7}  {}", "", self.paint(BOLD, &self.end))?;
         if let Some(packet) = &self.packet {
             writeln!(out)?;

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use axum::{
@@ -16,9 +17,14 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+    time::timeout,
+};
 
-use super::Intake;
+use super::{Intake, tls::Tls};
 
 /// Bytes of the longest body that is read.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -28,6 +34,28 @@ const MAX_HEAD: usize = 32 * 1024;
 
 /// Serves until the future is dropped. A connection beyond `connections` is closed at once and counted.
 pub async fn serve(intake: Arc<Intake>, listener: TcpListener, router: Router, connections: Arc<Semaphore>) {
+    listen(intake, listener, router, connections, None).await;
+}
+
+/// The same over TLS. Who does not finish the handshake within [`super::Patience::request`] is closed and counted, and has a
+/// connection's place until then.
+pub async fn serve_tls(
+    intake: Arc<Intake>,
+    listener: TcpListener,
+    router: Router,
+    connections: Arc<Semaphore>,
+    tls: Arc<Tls>,
+) {
+    listen(intake, listener, router, connections, Some(tls)).await;
+}
+
+async fn listen(
+    intake: Arc<Intake>,
+    listener: TcpListener,
+    router: Router,
+    connections: Arc<Semaphore>,
+    tls: Option<Arc<Tls>>,
+) {
     let patience = intake.patience;
     let router = router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(middleware::from_fn(
         move |request: Request, next: Next| async move {
@@ -39,19 +67,36 @@ pub async fn serve(intake: Arc<Intake>, listener: TcpListener, router: Router, c
     ));
     loop {
         let Some((stream, peer, permit)) = accept(&intake, &listener, &connections).await else { continue };
-        let service = TowerToHyperService::new(router.clone().layer(axum::Extension(ConnectInfo(peer))));
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(patience.request)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
+        let router = router.clone().layer(axum::Extension(ConnectInfo(peer)));
+        let (intake, tls) = (Arc::clone(&intake), tls.clone());
         tokio::spawn(async move {
-            // A peer that breaks off has said so itself.
-            let _ = connection.await;
+            match tls {
+                None => converse(stream, router, patience.request).await,
+                Some(tls) => match tls.accept(stream, patience.request).await {
+                    Some(Ok(stream)) => converse(stream, router, patience.request).await,
+                    Some(Err(error)) => intake.malformed("tls", &error),
+                    None => intake.silent("tls"),
+                },
+            }
             drop(permit);
         });
     }
+}
+
+/// Answers one connection's requests.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    patience: Duration,
+) {
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    // A peer that breaks off has said so itself.
+    let _ = connection.await;
 }
 
 /// The next connection, if there is room for it.
@@ -65,7 +110,7 @@ pub(crate) async fn accept(
         Err(error) => {
             // No file descriptors, most likely: the next may come when one is free.
             tracing::warn!(%error, "cannot accept");
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             return None;
         }
     };

@@ -1,5 +1,7 @@
 //! Recordings and sockets → the inputs of a call.
 
+#[cfg(feature = "capture")]
+pub mod capture;
 pub mod recording;
 pub mod replay;
 
@@ -13,6 +15,8 @@ pub mod http;
 pub mod intake;
 #[cfg(feature = "serve")]
 pub mod rtp;
+#[cfg(feature = "serve")]
+pub mod tls;
 #[cfg(feature = "serve")]
 pub mod websocket;
 

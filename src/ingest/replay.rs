@@ -59,8 +59,7 @@ pub fn replay(
     };
     let call =
         Call::new(id, start, config).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    let mut player = Player { call, lanes, asked: Vec::new(), score, tell };
-    player.drain(false);
+    let mut player = Player::new(call, lanes, score, tell);
 
     let mut notice_at = options.notice_at.map(|at| at.0 * rate / 8_000);
     let samples_a_packet = (options.packet.0 * rate / 8_000).max(1);
@@ -92,8 +91,8 @@ pub fn replay(
     Ok(())
 }
 
-/// A call, and who answers it. Replay has no arrival clock: nothing is ever late.
-struct Player<'a, 'b> {
+/// A call, and who answers it at once. It has no arrival clock: nothing is ever late.
+pub struct Player<'a, 'b> {
     call: Call,
     lanes: usize,
     asked: Vec<ScoreRequest>,
@@ -101,14 +100,22 @@ struct Player<'a, 'b> {
     tell: &'a mut dyn FnMut(Output),
 }
 
-impl Player<'_, '_> {
-    fn input(&mut self, input: Input<'_>) {
+impl<'a, 'b> Player<'a, 'b> {
+    /// A call whose windows are scored `lanes` at a time, and what it tells.
+    pub fn new(call: Call, lanes: usize, score: &'a mut Score<'b>, tell: &'a mut dyn FnMut(Output)) -> Self {
+        let mut player = Self { call, lanes, asked: Vec::new(), score, tell };
+        player.drain(false);
+        player
+    }
+
+    /// Tells the call something, and passes on what it does.
+    pub fn input(&mut self, input: Input<'_>) {
         self.call.handle_input(CallTime::ZERO, input);
         self.drain(false);
     }
 
     /// Passes on what the call does; asks for scores when a batch is full, or for all that are wanted.
-    fn drain(&mut self, all: bool) {
+    pub fn drain(&mut self, all: bool) {
         loop {
             while let Some(output) = self.call.poll_output() {
                 match output {

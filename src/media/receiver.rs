@@ -78,8 +78,10 @@ impl<A: Copy + PartialEq> Receiver<A> {
         match rtp::parse(datagram) {
             // Garbage latches nobody.
             Err(error) => self.tell_once(2, told, || error.to_string()),
-            Ok(_) if !self.latch.admits(from) => {}
+            Ok(Datagram::Rtp(_)) if !self.latch.admits(from) => {}
             Ok(Datagram::Rtp(packet)) => self.packet(now, &packet, told),
+            // Nor do reports, which come first and may come from a port of their own (ffmpeg).
+            Ok(Datagram::Rtcp(_)) if self.latch.peer() != Some(from) => {}
             Ok(Datagram::Rtcp(mut reports)) => {
                 let ours = self.track.as_ref().and_then(|track| track.buffer.ssrc());
                 if reports.any(|report| matches!(report, Report::Bye { ssrc } if Some(ssrc) == ours)) {
@@ -253,6 +255,18 @@ mod tests {
         story.packets(0, &[2]);
         assert_eq!(story.lines, ["caller 0 +320", "caller 160 +320", "caller 320 +320"]);
         assert_eq!(story.receiver.counts().1, 3);
+    }
+
+    #[test]
+    fn reports_from_another_port_latch_nobody_and_end_nothing() {
+        let mut story = Story::new();
+        story.from = 2;
+        story.datagram(0, &[0x80, 200, 0, 6, 0, 0, 0, 7]);
+        story.from = 1;
+        story.packets(0, &[0, 1]);
+        story.from = 2;
+        story.datagram(1, &[0x81, 203, 0, 1, 0, 0, 0, 7]);
+        assert_eq!(story.lines, ["caller 0 +320", "caller 160 +320"]);
     }
 
     #[test]
