@@ -19,8 +19,8 @@ use warmline::{
     policy::{Notice, Policy, Suspension},
     score::{Model, ScoreError, ScoreRequest, Scores, Stages},
     switchboard::{
-        Actions, Assumed, Command, Events, Limits, Line, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX, Refused, Score,
-        Switchboard, Untold,
+        Actions, Assumed, Command, Events, Limits, Line, NotGivenBack, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX,
+        Refused, Score, Switchboard, Untold,
     },
     units::{Pii, SampleRate},
     wire::{Encoding, Format, Message, Role, Start, TrackFormat},
@@ -237,8 +237,8 @@ fn a_call_is_given_back_by_a_stream_that_can_and_by_no_other() {
     let variables = BTreeMap::from([("action".to_owned(), "transfer".to_owned())]);
     assert_eq!(board.hand_back(&CallId::new("can"), &variables), Ok(()));
     assert_eq!(given_back.recv().unwrap(), variables);
-    assert_eq!(board.hand_back(&CallId::new("cannot"), &variables), Err(Untold::NoWay));
-    assert_eq!(board.hand_back(&CallId::new("nobody"), &variables), Err(Untold::NoCall));
+    assert_eq!(board.hand_back(&CallId::new("cannot"), &variables), Err(NotGivenBack::NoWay));
+    assert_eq!(board.hand_back(&CallId::new("nobody"), &variables), Err(NotGivenBack::NoCall));
     drop((can, cannot));
 }
 

@@ -2,6 +2,8 @@
 
 mod events;
 mod metrics;
+mod stats;
+mod transfers;
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -23,6 +25,7 @@ use serde_json::json;
 
 use crate::{
     call::CallId,
+    handoff::Outbox,
     ingest::{Intake, Role, audiosocket::Announced, http::problem, websocket::with_head},
     policy::{Notice, Suspension},
     switchboard::{Assumed, Command, Untold},
@@ -34,6 +37,8 @@ pub struct Console {
     pub intake: Arc<Intake>,
     /// The latest events.
     pub ring: Arc<Ring>,
+    /// The transfers.
+    pub outbox: Arc<Outbox>,
     /// AudioSocket calls that may come, where they must be announced.
     pub announced: Option<Arc<Announced>>,
 }
@@ -49,6 +54,8 @@ pub fn routes(console: Arc<Console>) -> Router {
         .route("/api/v1/calls/{id}/{what}", post(say))
         .route("/api/v1/audiosocket/{uuid}", post(announce))
         .route("/api/v1/events", get(follow))
+        .merge(transfers::routes())
+        .merge(stats::routes())
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such page", "see README for the endpoints") })
         .with_state(console)
 }
@@ -56,6 +63,9 @@ pub fn routes(console: Arc<Console>) -> Router {
 async fn ready(State(console): State<Arc<Console>>) -> Response {
     if console.intake.board.is_draining() {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "draining", "no new calls are taken");
+    }
+    if let Some(why) = console.outbox.ledger().failing() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "the ledger is not written", &why);
     }
     "ready\n".into_response()
 }
@@ -146,7 +156,6 @@ async fn say(
     };
     match told {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
-        Err(error @ Untold::NoWay) => problem(StatusCode::CONFLICT, "no way", &error.to_string()),
         Err(error @ Untold::NoCall) => problem(StatusCode::NOT_FOUND, "no such call", &error.to_string()),
         Err(error @ Untold::Busy) => problem(StatusCode::SERVICE_UNAVAILABLE, "busy", &error.to_string()),
     }

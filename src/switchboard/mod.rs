@@ -169,7 +169,15 @@ pub enum Untold {
     /// Too much waits to be heard by it.
     #[error("{QUEUE_WORDS_MAX} commands wait for this call: try again")]
     Busy,
-    /// Its stream's protocol has no word for giving a call back.
+}
+
+/// Why a call was not given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotGivenBack {
+    /// There is no such call, or it is over.
+    #[error("no live call has this id")]
+    NoCall,
+    /// Its stream's protocol has no word for it.
     #[error("this call's stream cannot give the call back: move it by its carrier's API")]
     NoWay,
 }
@@ -364,9 +372,9 @@ impl Switchboard {
     ///
     /// # Errors
     /// When there is no such call, or its stream cannot.
-    pub fn hand_back(&self, id: &CallId, variables: &BTreeMap<String, String>) -> Result<(), Untold> {
-        let inbox = lock(&self.shared.register).live.get(id).map(Arc::clone).ok_or(Untold::NoCall)?;
-        if inbox.hand_back(variables) { Ok(()) } else { Err(Untold::NoWay) }
+    pub fn hand_back(&self, id: &CallId, variables: &BTreeMap<String, String>) -> Result<(), NotGivenBack> {
+        let inbox = lock(&self.shared.register).live.get(id).map(Arc::clone).ok_or(NotGivenBack::NoCall)?;
+        if inbox.hand_back(variables) { Ok(()) } else { Err(NotGivenBack::NoWay) }
     }
 
     /// What is known of every live call, by id.
