@@ -12,13 +12,14 @@ use std::{
 use warmline::score::Card;
 
 /// The rooms in the order in which data flows through them: a room knows only the rooms above it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "units",
     "wire",
     "media",
     "prosody",
     "score",
     "policy",
+    "words",
     "packet",
     "call",
     "switchboard",
