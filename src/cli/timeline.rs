@@ -14,7 +14,7 @@ use warmline::{
 };
 
 /// Columns of a line; what is longer goes on below.
-const WIDTH: usize = 108;
+const WIDTH: usize = 100;
 /// Scores of a turn that are drawn, the latest.
 const SPARK_WIDTH: usize = 12;
 const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -100,6 +100,16 @@ impl Timeline {
             What::Cue { cue, evidence } => {
                 let text = format!("{}: {evidence}", cue.name().replace('_', " "));
                 self.note(at, YELLOW, "●", &text);
+            }
+            What::Said { speaker, at_s, text } => {
+                let (who, colour) = match speaker {
+                    Speaker::Caller => ("caller", CYAN),
+                    Speaker::Agent => ("agent ", DIM),
+                };
+                let lines = wrap(&format!("“{}”", text.expose()), WIDTH - 17);
+                let lines: Vec<String> = lines.iter().map(|line| self.paint(DIM, line)).collect();
+                let text = format!("{}  {}", self.paint(colour, who), lines.join(&format!("\n{:17}", "")));
+                self.row(*at_s, text);
             }
             What::Transfer { transfer, packet, .. } => {
                 self.note(at, RED, "▶", &format!("transfer {transfer}"));
@@ -196,7 +206,27 @@ impl Timeline {
             let (from, to) = (clock(moment.from_s), clock(moment.to_s));
             ("evidence", format!("{from}-{to}, {:.2}: {changes}", moment.probability.get()))
         }));
-        lines.push(("conversation", format!("{turns} turns, {speech:.1} s of caller speech")));
+        lines.extend(full.cues.iter().map(|cue| {
+            let name = cue.cue.name().replace('_', " ");
+            ("cue", format!("{}, {name}: {}", clock(cue.at_s), cue.words.expose()))
+        }));
+        if let Some(summary) = &full.conversation.summary {
+            lines.extend(summary.problem.iter().map(|words| ("problem", format!("“{}”", words.expose()))));
+            lines.extend(summary.at_peak.iter().map(|words| ("at the worst", format!("“{}”", words.expose()))));
+        }
+        lines.extend(full.conversation.tried.iter().map(|tried| {
+            ("tried", format!("{}, {}: “{}”", clock(tried.at_s), tried.failed, tried.what.expose()))
+        }));
+        lines.extend(full.conversation.last_intent.iter().map(|intent| ("last intent", intent.clone())));
+        let skill = full.advice.skill.as_ref().map_or(String::new(), |skill| format!(" · skill {skill}"));
+        lines.push(("priority", format!("{}{skill}", full.advice.priority.name())));
+        lines.push(("opening", full.advice.opening.expose().clone()));
+        if !full.advice.do_not_ask.is_empty() {
+            lines.push(("do not ask", full.advice.do_not_ask.join(", ")));
+        }
+        let worded = full.conversation.turns.iter().filter(|turn| turn.words.is_some()).count();
+        let worded = if worded > 0 { format!(" ({worded} with words)") } else { String::new() };
+        lines.push(("conversation", format!("{turns} turns{worded}, {speech:.1} s of caller speech")));
         lines.push(("provenance", format!("{software} · policy {} · model {model}", policy.name)));
 
         let label = |name: &str| self.paint(DIM, &format!("{name:>14}"));

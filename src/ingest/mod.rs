@@ -2,6 +2,7 @@
 
 pub mod recording;
 pub mod replay;
+pub mod script;
 
 #[cfg(feature = "serve")]
 pub mod audiosocket;

@@ -169,6 +169,11 @@ impl Escalation {
         self.suspended.iter().max().map_or(self.state, |why| State::Suspended(*why))
     }
 
+    /// Whether this is one of the reasons not to score.
+    pub fn is_suspended(&self, why: Suspension) -> bool {
+        self.suspended.contains(&why)
+    }
+
     /// The rules this call is held to.
     pub fn rules(&self) -> &Rules {
         &self.rules

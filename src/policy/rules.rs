@@ -160,6 +160,17 @@ pub enum Priority {
     Urgent,
 }
 
+impl Priority {
+    /// The name used in packets and policies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::High => "high",
+            Self::Urgent => "urgent",
+        }
+    }
+}
+
 /// What transfers at once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instant {

@@ -232,8 +232,8 @@ impl Lexicon {
     }
 
     /// Words that carry meaning: function words, fillers and single letters are left out.
-    pub fn content<'w>(&self, words: &'w [Word]) -> impl Iterator<Item = &'w Word> {
-        words.iter().filter(|word| {
+    pub fn content<'w>(&self, words: impl IntoIterator<Item = &'w Word>) -> impl Iterator<Item = &'w Word> {
+        words.into_iter().filter(|word| {
             word.text.chars().nth(1).is_some()
                 && !self.stop.contains(&word.text)
                 && !self.fillers.contains(&word.text)
