@@ -402,7 +402,12 @@ impl Decision {
         let before = self.escalation.state();
         if let Some(verdict) = self.escalation.observe(at, Observation::Cue(cue)) {
             self.changed(at, before, words, outputs);
-            self.transfer_because(verdict, self.reasons(), outputs);
+            let mut reasons = self.reasons();
+            if let (State::Rising { .. }, Some(judgement)) = (before, self.last) {
+                let moment = self.follow_rise(at, judgement.probability, true);
+                reasons = format!("{reasons}; {}", self.sounds(moment.as_ref()));
+            }
+            self.transfer_because(verdict, reasons, outputs);
         }
     }
 
@@ -561,13 +566,7 @@ impl Decision {
     }
 
     fn transfer(&mut self, verdict: Verdict, moment: Option<&Moment>, outputs: &mut VecDeque<Output>) {
-        let probability = self.last.map_or(0.0, |j| j.probability.get());
-        let heard = moment.map_or_else(String::new, |m| {
-            let span = format!(", heard {}-{}", clock(m.from_s), clock(m.to_s));
-            let changes = words(&m.changes);
-            if changes.is_empty() { span } else { format!("{span}: {changes} over this caller's baseline") }
-        });
-        let mut words = format!("sounds frustrated ({probability:.2}{heard})");
+        let mut words = self.sounds(moment);
         if verdict.combined.is_some() {
             let reasons = self.reasons();
             words = if verdict.cue == Cue::Frustration {
@@ -578,6 +577,17 @@ impl Decision {
         }
         self.tell(verdict.at, What::Cue { cue: verdict.cue, evidence: words.clone() }, outputs);
         self.transfer_because(verdict, words, outputs);
+    }
+
+    /// What was heard, in words.
+    fn sounds(&self, moment: Option<&Moment>) -> String {
+        let probability = self.last.map_or(0.0, |j| j.probability.get());
+        let heard = moment.map_or_else(String::new, |m| {
+            let span = format!(", heard {}-{}", clock(m.from_s), clock(m.to_s));
+            let changes = words(&m.changes);
+            if changes.is_empty() { span } else { format!("{span}: {changes} over this caller's baseline") }
+        });
+        format!("sounds frustrated ({probability:.2}{heard})")
     }
 
     fn transfer_because(&mut self, verdict: Verdict, words: String, outputs: &mut VecDeque<Output>) {

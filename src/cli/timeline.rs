@@ -15,6 +15,8 @@ use warmline::{
 
 /// Columns of a line; what is longer goes on below.
 const WIDTH: usize = 100;
+/// How far from its turn an utterance may stand, seconds.
+const TURN_NEAR_S: f64 = 5.0;
 /// Scores of a turn that are drawn, the latest.
 const SPARK_WIDTH: usize = 12;
 const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -32,6 +34,8 @@ pub(super) struct Timeline {
     title: String,
     head: String,
     rows: Vec<Row>,
+    /// Who said when what, laid out.
+    said: Vec<(Speaker, f64, String)>,
     /// Scores of the caller's turn that is not over: when, probability, state.
     scores: Vec<(MediaTime, f64, &'static str)>,
     packet: Option<Box<ContextPacket>>,
@@ -41,6 +45,8 @@ pub(super) struct Timeline {
 struct Row {
     at: f64,
     text: String,
+    /// Whose turn it is, and where it ends.
+    turn: Option<(Speaker, f64)>,
 }
 
 impl Timeline {
@@ -50,6 +56,7 @@ impl Timeline {
             title: path.display().to_string(),
             head: String::new(),
             rows: Vec::new(),
+            said: Vec::new(),
             scores: Vec::new(),
             packet: None,
             end: String::new(),
@@ -87,7 +94,7 @@ impl Timeline {
             What::Turn { speaker: Speaker::Agent, from_s, to_s, .. } => {
                 let text =
                     format!("{}  {}", self.paint(DIM, "agent "), self.paint(DIM, &spoke(*from_s, *to_s)));
-                self.row(*from_s, text);
+                self.turn(Speaker::Agent, *from_s, *to_s, text);
             }
             What::Turn { speaker: Speaker::Caller, from_s, to_s, heard } => {
                 self.caller_turn(*from_s, *to_s, heard)
@@ -102,14 +109,9 @@ impl Timeline {
                 self.note(at, YELLOW, "●", &text);
             }
             What::Said { speaker, at_s, text } => {
-                let (who, colour) = match speaker {
-                    Speaker::Caller => ("caller", CYAN),
-                    Speaker::Agent => ("agent ", DIM),
-                };
                 let lines = wrap(&format!("“{}”", text.expose()), WIDTH - 17);
-                let lines: Vec<String> = lines.iter().map(|line| self.paint(DIM, line)).collect();
-                let text = format!("{}  {}", self.paint(colour, who), lines.join(&format!("\n{:17}", "")));
-                self.row(*at_s, text);
+                let lines = lines.iter().map(|line| self.paint(DIM, line)).collect::<Vec<_>>();
+                self.said.push((*speaker, *at_s, lines.join(&format!("\n{:17}", ""))));
             }
             What::Transfer { transfer, packet, .. } => {
                 self.note(at, RED, "▶", &format!("transfer {transfer}"));
@@ -140,6 +142,7 @@ impl Timeline {
 
     /// Everything, in order of time.
     pub(super) fn write(mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.lay_words();
         self.rows.sort_by(|a, b| a.at.total_cmp(&b.at));
         writeln!(out, "{}  {}", self.paint(BOLD, &self.title), self.paint(DIM, &self.head))?;
         let columns = format!(
@@ -169,7 +172,7 @@ impl Timeline {
         let bar = self.paint(colour, &format!("{spark:SPARK_WIDTH$}"));
         let state = self.paint(colour, &format!("{state:12}"));
         let _ = write!(text, "  {bar}  {score:5}  {state}  {heard}");
-        self.row(from_s, text);
+        self.turn(Speaker::Caller, from_s, to_s, text);
     }
 
     fn note(&mut self, at: f64, colour: &str, sign: &str, words: &str) {
@@ -180,7 +183,31 @@ impl Timeline {
     }
 
     fn row(&mut self, at: f64, text: String) {
-        self.rows.push(Row { at, text });
+        self.rows.push(Row { at, text, turn: None });
+    }
+
+    fn turn(&mut self, speaker: Speaker, from_s: f64, to_s: f64, text: String) {
+        self.rows.push(Row { at: from_s, text, turn: Some((speaker, to_s)) });
+    }
+
+    /// Puts words below the turn they belong to, the one of their speaker that is nearest; without one they stand alone.
+    fn lay_words(&mut self) {
+        for (speaker, at, words) in std::mem::take(&mut self.said) {
+            let distance = |row: &Row| {
+                let (_, to) = row.turn.filter(|(whose, _)| *whose == speaker)?;
+                Some((row.at - at).max(at - to).max(0.0)).filter(|distance| *distance <= TURN_NEAR_S)
+            };
+            let near = self.rows.iter_mut().filter_map(|row| Some((distance(row)?, row)));
+            match near.min_by(|a, b| a.0.total_cmp(&b.0)) {
+                Some((_, row)) => {
+                    let _ = write!(row.text, "\n{:17}{words}", "");
+                }
+                None => {
+                    let text = format!("{:6}  {words}", who(speaker));
+                    self.row(at, text);
+                }
+            }
+        }
     }
 
     fn write_packet(&self, packet: &ContextPacket, out: &mut dyn Write) -> io::Result<()> {

@@ -293,7 +293,7 @@ impl Rules {
                 half_life: MediaSpan::from_seconds(60.0),
                 negative_phrase: probability(0.50),
                 repetition: probability(0.50),
-                no_progress: probability(0.40),
+                no_progress: probability(0.35),
                 barge_in: probability(0.15),
                 long_wait: probability(0.30),
                 long_wait_after: MediaSpan::from_seconds(20.0),
