@@ -38,6 +38,7 @@ fn call(criterion: &mut Criterion) {
         notice_at: None,
         queue: None,
         intent: None,
+        script: Vec::new(),
     };
     group.bench_function("replay without the model, two tracks of mu-law in 20 ms packets", |bencher| {
         bencher.iter(|| {

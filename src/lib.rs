@@ -15,6 +15,8 @@ pub mod score;
 
 pub mod policy;
 
+pub mod words;
+
 pub mod packet;
 
 pub mod transfer;

@@ -1,14 +1,15 @@
 //! The context packet: everything the human needs to know, in three tiers that fit what carries them.
-//! Absent here: names, numbers or words of the caller outside [`Pii`](crate::units::Pii).
+//! Absent here: names, numbers or words of the caller outside [`Pii`].
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    policy::{Cue, Notice},
+    policy::{Cue, Notice, Priority, Redact},
     prosody::Deviation,
-    units::{MediaTime, Probability},
+    units::{MediaTime, Pii, Probability},
+    words::redacted,
 };
 
 /// The name and version of the packet's format; `schemas/context-packet-1.schema.json` describes it.
@@ -56,10 +57,15 @@ pub struct Full {
     pub trigger: Trigger,
     /// The moments that speak for it, strongest first.
     pub evidence: Vec<Moment>,
+    /// What else speaks for it, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub cues: Vec<CueHeard>,
     /// How the score went.
     pub trend: Trend,
-    /// Who spoke when.
+    /// Who spoke when, and what was said.
     pub conversation: Conversation,
+    /// What the human may do.
+    pub advice: Advice,
     /// What the caller had been told.
     pub consent: Consent,
     /// What made this packet.
@@ -97,6 +103,9 @@ pub struct Trigger {
     /// The policy's `enter`, for the acoustic cue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<Probability>,
+    /// What voice and cues amounted to together, where there had been cues.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub combined: Option<Probability>,
     /// Since when the score had been rising, seconds of media time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since_s: Option<f64>,
@@ -132,6 +141,17 @@ pub struct Change {
     pub words: String,
 }
 
+/// One cue beyond the voice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CueHeard {
+    /// Which.
+    pub cue: Cue,
+    /// When, seconds of media time.
+    pub at_s: f64,
+    /// What was said or done.
+    pub words: Pii<String>,
+}
+
 /// How the score went.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trend {
@@ -156,6 +176,56 @@ pub struct Conversation {
     pub key_presses: Vec<KeyPress>,
     /// How much the caller has spoken, seconds.
     pub caller_speech_s: f64,
+    /// What the bot took the caller to want last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_intent: Option<String>,
+    /// What was tried and failed, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tried: Vec<Tried>,
+    /// What it is all about, where words are known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub summary: Option<Summary>,
+    /// The language of the words, as far as it shows (ISO 639-1).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub language: Option<String>,
+}
+
+/// Something the other side tried that led nowhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// When, seconds of media time.
+    pub at_s: f64,
+    /// What was said or asked.
+    pub what: Pii<String>,
+    /// What became of it, in words.
+    pub failed: String,
+}
+
+/// A call in a few of its own sentences: extracted, not written anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// All of it in one line.
+    pub words: Pii<String>,
+    /// The caller's problem, in their own words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<Pii<String>>,
+    /// What the caller said when it was worst.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at_peak: Option<Pii<String>>,
+}
+
+/// What the human may do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The skill or queue that should take the caller.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub skill: Option<String>,
+    /// How to open.
+    pub opening: Pii<String>,
+    /// What the caller has given already.
+    pub do_not_ask: Vec<String>,
 }
 
 /// One turn of one speaker.
@@ -167,9 +237,12 @@ pub struct Turn {
     pub from_s: f64,
     /// To.
     pub to_s: f64,
+    /// What was said, as far as the integrator told and the policy lets it be kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub words: Option<Pii<String>>,
 }
 
-/// Who speaks. Of the agent nothing is known but when.
+/// Who speaks. Of the agent nothing is known but when, and the words the integrator told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Speaker {
@@ -283,6 +356,10 @@ fn brief(reference: &Reference, full: &Full) -> BTreeMap<String, String> {
         ("at_s", Some(format!("{:.1}", full.trigger.at_s))),
         ("since_s", full.trigger.since_s.map(|s| format!("{s:.1}"))),
         ("changes", changes.filter(|c| !c.is_empty())),
+        ("summary", full.conversation.summary.as_ref().map(|s| redacted(s.words.expose(), Redact::ALL))),
+        ("last_intent", full.conversation.last_intent.clone()),
+        ("priority", Some(full.advice.priority.name().into())),
+        ("skill", full.advice.skill.clone()),
         ("last_key", full.conversation.key_presses.last().map(|k| k.key.to_string())),
         ("caller_speech_s", Some(format!("{:.1}", full.conversation.caller_speech_s))),
         ("policy", Some(full.provenance.policy.name.clone())),
@@ -311,6 +388,7 @@ mod tests {
             at_s: 41.5,
             probability: Probability::new(0.81).ok(),
             threshold: Probability::new(0.7).ok(),
+            combined: None,
             since_s: Some(38.0),
             words: "sounds frustrated (0.81)".into(),
         };
@@ -318,8 +396,10 @@ mod tests {
             call: CallContext { id: "c".into(), queue: Some(queue.into()), ..CallContext::default() },
             trigger,
             evidence: Vec::new(),
+            cues: Vec::new(),
             trend: Trend::default(),
             conversation: Conversation::default(),
+            advice: Advice::default(),
             consent: Consent { given: Notice::Notice, required: Notice::Notice },
             provenance: Provenance::default(),
         };

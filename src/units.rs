@@ -154,7 +154,7 @@ impl TryFrom<f64> for Probability {
 }
 
 /// Personal data: it serialises where a receiver must have it, and never prints.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pii<T>(T);
 

@@ -14,15 +14,22 @@ use std::{collections::VecDeque, sync::Arc};
 use common::{fixture, line, lines, options};
 use proptest::prelude::*;
 use warmline::{
-    call::{Action, Call, CallConfig, CallId, CallStart, Input, Output, SCORE_DEADLINE_US, TimeoutReason},
-    ingest::{recording::Recording, replay::ReplayOptions},
+    call::{
+        Action, Call, CallConfig, CallId, CallStart, Input, Output, SCORE_DEADLINE_US, STALL_DEADLINE_US,
+        TimeoutReason, Transcript,
+    },
+    ingest::{
+        recording::Recording,
+        replay::ReplayOptions,
+        script::{self, Told},
+    },
     media::TrackFormat,
-    packet::Speaker,
+    packet::{ContextPacket, Speaker},
     policy::{Notice, Outcome, Policy, Suspension},
     score::{
         Calibration, CallerCalibration, Features, Model, ScoreError, ScoreRequest, Scores, Stage, Stages,
     },
-    units::{CallTime, MediaSpan, MediaTime, SampleRate},
+    units::{CallTime, MediaSpan, MediaTime, Pii, SampleRate},
     wire::Encoding,
 };
 
@@ -349,8 +356,208 @@ fn a_track_that_stops_sending_is_given_up_and_the_call_goes_on() {
     assert!(last.contains("\"transfers\":1"), "{last}");
 }
 
+/// An utterance, dated or not.
+fn said(speaker: Speaker, text: &str, at: Option<f64>) -> Input<'static> {
+    let at = at.map(|s| MediaTime::ZERO + MediaSpan::from_seconds(s));
+    Input::Transcript(Transcript { speaker, text: Pii::new(text.into()), is_final: true, at })
+}
+
+fn packets(outputs: &[Output]) -> Vec<&ContextPacket> {
+    let packet = |o: &'_ Output| matches!(o, Output::Act(_));
+    outputs
+        .iter()
+        .filter(|o| packet(o))
+        .map(|o| match o {
+            Output::Act(Action::Transfer { packet, .. }) => &**packet,
+            Output::Tell(_) | Output::Score(_) => unreachable!("filtered"),
+        })
+        .collect()
+}
+
+/// Feeds the fixture's seconds `span`, every score being `p`; answers with what came out but the requests.
+fn feed_scored(call: &mut Call, span: std::ops::Range<f64>, p: f32) -> Vec<Output> {
+    let mut all = Vec::new();
+    for (n, payload) in
+        caller_packets().iter().enumerate().filter(|(n, _)| span.contains(&(*n as f64 / 50.0)))
+    {
+        for track in [Speaker::Caller, Speaker::Agent] {
+            call.handle_input(CallTime::ZERO, Input::Media { track, position: 160 * n as u64, payload });
+        }
+        while let Some(output) = call.poll_output() {
+            match output {
+                Output::Score(request) => {
+                    call.handle_input(CallTime::ZERO, Input::Scored(request.stage, request.at, scores(p)));
+                }
+                other @ (Output::Act(_) | Output::Tell(_)) => all.push(other),
+            }
+        }
+    }
+    all
+}
+
+fn script_of(name: &str) -> Vec<script::Line> {
+    let path = fixture(name).with_extension("transcript.ndjson");
+    script::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn every_cue_of_a_call_with_words_is_told_where_it_belongs() {
+    let check = |name: &str, expected: &[&str]| {
+        let options = ReplayOptions { script: script_of(name), ..options() };
+        let policy = "[cues]\nenter = 1.0";
+        let lines = lines(&fixture(name), &options, config(policy), 1, &mut rising_at(f64::INFINITY));
+        let cues: Vec<String> = of_type(&lines, "cue")
+            .iter()
+            .map(|e| {
+                format!(
+                    "{:.0} {} {}",
+                    e["t"].as_f64().unwrap(),
+                    e["cue"].as_str().unwrap(),
+                    e["evidence"].as_str().unwrap()
+                )
+            })
+            .collect();
+        assert_eq!(cues, expected, "{name}");
+        assert_eq!(
+            of_type(&lines, "said").len(),
+            options.script.iter().filter(|l| matches!(l.told, Told::Said(..))).count()
+        );
+    };
+    check(
+        "escalating.wav",
+        &[
+            "41 no_progress the bot understood nothing",
+            "50 negative_phrase said \"not listening\", \"I have called three times\", \"nobody fixes\"",
+            "54 barge_in the caller talked over the other side at 0:53.1",
+            "58 negative_phrase said \"This is ridiculous\"",
+            "58 no_progress the bot understood nothing, 2 times now",
+            "66 explicit_request said \"talk to a person\", \"A real person\"",
+            "66 negative_phrase said \"sick of\"",
+        ],
+    );
+    check(
+        "escalating_de.wav",
+        &[
+            "29 repetition the other side asked the same as at 0:13.0",
+            "34 negative_phrase said \"habe ich schon gemacht\", \"Hören Sie mir doch endlich zu\"",
+            "37 repetition the other side asked the same as at 0:21.7",
+            "41 negative_phrase said \"habe ich Ihnen gerade gesagt\", \"Das ist doch eine Frechheit\"",
+            "41 no_progress the bot understood nothing",
+            "48 explicit_request said \"will sofort einen Menschen sprechen\"",
+        ],
+    );
+    check("calm.wav", &[]);
+}
+
+#[test]
+fn words_alone_transfer_before_the_notice_and_nothing_is_scored() {
+    let start = CallStart { notice: Notice::None, ..start(stereo(0), Some(stereo(1))) };
+    let mut call = Call::new(CallId::new("c"), start, config("")).unwrap();
+    let mut all = feed(&mut call, 0.0..12.0);
+    call.handle_input(CallTime::ZERO, said(Speaker::Agent, "I want to speak to an agent", None));
+    call.handle_input(CallTime::ZERO, said(Speaker::Caller, "I don't want an agent", None));
+    all.extend(outputs(&mut call));
+    assert!(!has_transfer(&all), "nobody asked");
+    call.handle_input(CallTime::ZERO, said(Speaker::Caller, "I want to speak to an agent", None));
+    all.extend(outputs(&mut call));
+    assert!(!all.iter().any(|o| matches!(o, Output::Score(_))), "something was scored before the notice");
+    let packets = packets(&all);
+    assert_eq!(packets.len(), 1);
+    assert_eq!(packets[0].full.trigger.words, "said \"speak to an agent\"");
+    assert_eq!((packets[0].full.trigger.probability, packets[0].full.trend.peak), (None, None));
+}
+
+#[test]
+fn an_opt_out_erases_what_was_derived_of_the_voice_and_keeps_words_and_keys() {
+    let mut call = stereo_call(config("[frustration]\nenter = 0.9\nsustain_s = 3600.0"));
+    let mut before = feed_scored(&mut call, 0.0..20.0, 0.1);
+    before.extend(feed_scored(&mut call, 20.0..40.0, 0.95));
+    call.handle_input(CallTime::ZERO, Input::Dtmf('5'));
+    call.handle_input(
+        CallTime::ZERO,
+        said(Speaker::Caller, "The bill is wrong, my insurance paid it.", Some(40.0)),
+    );
+    assert!(
+        before.iter().filter_map(tell).any(|l| l.contains("\"state\":\"rising\"")),
+        "there was something to erase"
+    );
+    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::OptedOut));
+    let after = feed(&mut call, 40.0..58.0);
+    let told: Vec<String> = after.iter().filter_map(tell).collect();
+    assert!(told.iter().any(|l| l.contains("\"why\":\"opted out\"")), "{told:#?}");
+    assert!(
+        !after.iter().any(|o| matches!(o, Output::Score(_)))
+            && !told.iter().any(|l| l.contains("\"type\":\"score\""))
+    );
+    call.handle_input(CallTime::ZERO, said(Speaker::Caller, "Give me a person", None));
+    let asked = outputs(&mut call);
+    let full = &packets(&asked)[0].full;
+    assert_eq!((full.evidence.len(), full.trend.peak, full.trigger.probability), (0, None, None));
+    assert!(
+        full.trend.scores.iter().all(Option::is_none) && full.trend.slope_per_s.is_none(),
+        "{:?}",
+        full.trend
+    );
+    assert_eq!(full.conversation.key_presses.len(), 1);
+    let worded = full.conversation.turns.iter().filter_map(|t| t.words.as_ref()).count();
+    assert_eq!(worded, 2);
+    let json = serde_json::to_string(packets(&asked)[0]).unwrap();
+    assert!(!json.contains("baseline\":") && !json.contains("over this caller's baseline"), "{json}");
+    call.handle_input(CallTime::ZERO, Input::Ended("hangup"));
+    let last = outputs(&mut call).iter().filter_map(tell).next_back().unwrap();
+    assert!(last.contains("\"peak\":null"), "{last}");
+}
+
+#[test]
+fn what_is_said_or_keyed_in_a_pause_is_absent_even_if_it_comes_later() {
+    let mut call = stereo_call(config("[instant]\ndtmf = [\"0\"]"));
+    let mut all = feed_scored(&mut call, 0.0..5.0, 0.1);
+    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Pause));
+    all.extend(feed_scored(&mut call, 5.0..10.0, 0.1));
+    call.handle_input(CallTime::ZERO, said(Speaker::Caller, "secret one, give me an agent", None));
+    call.handle_input(CallTime::ZERO, said(Speaker::Caller, "secret two", Some(7.0)));
+    call.handle_input(CallTime::ZERO, Input::Dtmf('0'));
+    call.handle_input(CallTime::ZERO, Input::Lift(Suspension::Pause));
+    all.extend(feed_scored(&mut call, 10.0..15.0, 0.1));
+    call.handle_input(CallTime::ZERO, said(Speaker::Caller, "secret three", Some(9.0)));
+    call.handle_input(CallTime::ZERO, said(Speaker::Caller, "heard", Some(12.0)));
+    call.handle_input(CallTime::ZERO, Input::Manual);
+    all.extend(outputs(&mut call));
+    let told: Vec<String> = all.iter().filter_map(tell).collect();
+    assert!(!told.iter().any(|l| l.contains("secret")), "{told:#?}");
+    assert!(told.iter().any(|l| l.contains("heard")));
+    assert!(packets(&all)[0].full.conversation.key_presses.is_empty());
+}
+
+#[test]
+fn words_wait_for_their_moment_and_no_longer_than_their_deadline() {
+    let mut call = stereo_call(config(""));
+    feed_scored(&mut call, 0.0..5.0, 0.1);
+    call.handle_input(CallTime::ZERO, said(Speaker::Caller, "agent please", Some(6.0)));
+    assert!(!has_transfer(&outputs(&mut call)), "that moment has not come");
+    let told = feed_scored(&mut call, 5.0..7.0, 0.1);
+    assert_eq!(packets(&told)[0].full.trigger.at_s, 6.0);
+
+    let mut call = stereo_call(config(""));
+    call.handle_input(CallTime(7), said(Speaker::Caller, "agent please", Some(60.0)));
+    assert_eq!(call.poll_timeout(), Some((CallTime(7 + STALL_DEADLINE_US), TimeoutReason::WordsEarly)));
+    call.handle_input(CallTime(7 + STALL_DEADLINE_US), Input::Timeout);
+    assert!(has_transfer(&outputs(&mut call)), "a wrong clock must not keep a caller from a person");
+}
+
+#[test]
+fn a_caller_on_hold_has_waited_long_once() {
+    let mut call = stereo_call(config("[cues]\nlong_wait_after_s = 5.0\nwithout_words = true"));
+    feed_scored(&mut call, 0.0..5.0, 0.1);
+    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Hold));
+    let told: Vec<String> = feed_scored(&mut call, 5.0..20.0, 0.1).iter().filter_map(tell).collect();
+    let waits: Vec<&String> = told.iter().filter(|l| l.contains("long_wait")).collect();
+    assert_eq!(waits.len(), 1, "{told:#?}");
+    assert!(waits[0].contains("the caller has been on hold for 5 s"), "{}", waits[0]);
+}
+
 /// What a call says when `packets` samples come at a time and every answer comes `late` packets after its question.
-fn say(packet: u64, late: usize, agent_first: bool, config: Arc<CallConfig>) -> Vec<String> {
+fn say(packet: u64, late: usize, agent_first: bool, words: bool, config: Arc<CallConfig>) -> Vec<String> {
     let mut recording = Recording::open(&fixture("escalating_mulaw.wav")).unwrap();
     let mut bytes = Vec::new();
     recording.packet(8_000 * 50, &mut bytes).unwrap();
@@ -360,7 +567,21 @@ fn say(packet: u64, late: usize, agent_first: bool, config: Arc<CallConfig>) -> 
     let size = usize::try_from(2 * packet).unwrap();
     let tracks =
         if agent_first { [Speaker::Agent, Speaker::Caller] } else { [Speaker::Caller, Speaker::Agent] };
+    let mut script: VecDeque<script::Line> =
+        if words { script_of("escalating.wav").into() } else { VecDeque::new() };
     for (n, payload) in bytes.chunks(size).enumerate() {
+        let end = MediaTime(packet * (n as u64 + 1));
+        while let Some(line) = script.pop_front_if(|line| line.at < end) {
+            call.handle_input(
+                CallTime::ZERO,
+                match line.told {
+                    Told::Said(speaker, text) => {
+                        Input::Transcript(Transcript { speaker, text, is_final: true, at: Some(line.at) })
+                    }
+                    Told::Bot(event) => Input::Bot(event, Some(line.at)),
+                },
+            );
+        }
         for track in tracks {
             call.handle_input(CallTime::ZERO, Input::Media { track, position: packet * n as u64, payload });
         }
@@ -405,14 +626,15 @@ proptest! {
         late in 0_usize..400,
         agent_first: bool,
     ) {
-        static PLAIN: std::sync::OnceLock<[Vec<String>; 2]> = std::sync::OnceLock::new();
-        let plain = PLAIN.get_or_init(|| [config(""), two_stages("")].map(|config| say(160, 0, false, config)));
+        static PLAIN: std::sync::OnceLock<[Vec<String>; 3]> = std::sync::OnceLock::new();
+        let stories = || [(false, config("")), (false, two_stages("")), (true, config(""))];
+        let plain = PLAIN.get_or_init(|| stories().map(|(words, config)| say(160, 0, false, words, config)));
         // No more than SCORES_UNDER_WAY_MAX half seconds may go by before an answer; `confirm` is asked one hop at a time.
-        for ((plain, config), seconds) in plain.iter().zip([config(""), two_stages("")]).zip([30.0, 0.4]) {
+        for ((plain, (words, config)), seconds) in plain.iter().zip(stories()).zip([30.0, 0.4, 30.0]) {
             prop_assert!(plain.iter().any(|l| l.contains("\"type\":\"transfer\"")), "the story has no transfer");
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
             let late = late.min((seconds * 8_000.0 / packet as f64) as usize);
-            prop_assert_eq!(&say(packet, late, agent_first, config), plain);
+            prop_assert_eq!(&say(packet, late, agent_first, words, config), plain);
         }
     }
 }
@@ -443,10 +665,13 @@ fn start(caller: TrackFormat, agent: Option<TrackFormat>) -> CallStart {
     }
 }
 
+/// One track of a two-channel recording.
+fn stereo(channel: u16) -> TrackFormat {
+    TrackFormat { encoding: Encoding::L16Le, rate: SampleRate(8_000), channels: 2, channel }
+}
+
 fn stereo_call(config: Arc<CallConfig>) -> Call {
-    let track =
-        |channel| TrackFormat { encoding: Encoding::L16Le, rate: SampleRate(8_000), channels: 2, channel };
-    Call::new(CallId::new("c"), start(track(0), Some(track(1))), config).unwrap()
+    Call::new(CallId::new("c"), start(stereo(0), Some(stereo(1))), config).unwrap()
 }
 
 fn mulaw_call(config: Arc<CallConfig>) -> Call {

@@ -18,8 +18,11 @@ use common::{fixture, line, scripted_trace};
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 use warmline::{
-    call::{Action, Call, CallConfig, CallStart, Input, Output},
-    ingest::recording::Recording,
+    call::{Action, Call, CallConfig, CallStart, Input, Output, Transcript},
+    ingest::{
+        recording::Recording,
+        script::{self, Told},
+    },
     packet::{ContextPacket, Named, Speaker},
     policy::{Notice, Outcome, Policy, Suspension},
     quality::{
@@ -29,7 +32,7 @@ use warmline::{
         trace::Trace,
     },
     score::{Model, ScoreError, Scores, Stages},
-    units::{CallTime, MediaSpan, MediaTime},
+    units::{CallTime, MediaSpan, MediaTime, Pii},
 };
 
 const PACKET: &str = "context-packet-1.schema.json";
@@ -68,6 +71,31 @@ fn script() -> Vec<(f64, Input<'static>)> {
     ]
 }
 
+/// The same with what was said, and a number that must not be kept.
+fn script_with_words() -> Vec<(f64, Input<'static>)> {
+    let said = |speaker, text: &str, at: f64| {
+        let at = Some(MediaTime::ZERO + MediaSpan::from_seconds(at));
+        Input::Transcript(Transcript { speaker, text: Pii::new(text.into()), is_final: true, at })
+    };
+    let source = fs::read_to_string(fixture("escalating.transcript.ndjson")).unwrap();
+    let lines = script::parse(&source).unwrap().into_iter().map(|line| {
+        let input = match line.told {
+            Told::Said(speaker, text) => {
+                Input::Transcript(Transcript { speaker, text, is_final: true, at: Some(line.at) })
+            }
+            Told::Bot(event) => Input::Bot(event, Some(line.at)),
+        };
+        (line.at.seconds(), input)
+    });
+    let asked = [
+        (15.6, said(Speaker::Agent, "Please tell me your account number.", 15.6)),
+        (22.5, said(Speaker::Caller, "It is 555 0100, and I paid with 4111 1111 1111 1111.", 22.5)),
+    ];
+    let mut all: Vec<(f64, Input<'static>)> = script().into_iter().chain(lines).chain(asked).collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    all
+}
+
 /// The seconds whose packets never come.
 const LOST: std::ops::Range<f64> = 27.0..27.4;
 
@@ -83,7 +111,7 @@ fn score(at: MediaTime) -> Result<Scores, ScoreError> {
 }
 
 /// A call of which every kind of event is told: real audio, and scores that no model made.
-fn story() -> (Vec<String>, Vec<ContextPacket>) {
+fn story(script: Vec<(f64, Input<'static>)>) -> (Vec<String>, Vec<ContextPacket>) {
     let mut recording = Recording::open(&fixture("escalating_mulaw.wav")).unwrap();
     let (caller, agent, channel) = recording.tracks(None).unwrap();
     let id = recording.call_id(channel).unwrap();
@@ -122,7 +150,7 @@ fn story() -> (Vec<String>, Vec<ContextPacket>) {
             }
         }
     };
-    let mut script = script().into_iter().peekable();
+    let mut script = script.into_iter().peekable();
     let mut payload = Vec::new();
     for position in (0..).step_by(usize::try_from(PACKET_LEN).unwrap()) {
         recording.packet(PACKET_LEN, &mut payload).unwrap();
@@ -145,20 +173,28 @@ fn story() -> (Vec<String>, Vec<ContextPacket>) {
 
 #[test]
 fn the_story_is_told_as_its_golden_lines_tell_it() {
-    let (lines, _) = story();
+    let (lines, _) = story(script());
     check("call.ndjson", &(lines.join("\n") + "\n"));
+    let (lines, _) = story(script_with_words());
+    check("call-with-words.ndjson", &(lines.join("\n") + "\n"));
 }
 
 #[test]
 fn the_storys_packet_is_its_golden_packet() {
-    let (_, packets) = story();
-    assert_eq!(packets.len(), 1, "a story of one transfer");
-    check("context-packet.json", &(serde_json::to_string_pretty(&packets[0]).unwrap() + "\n"));
+    for (script, golden) in
+        [(script(), "context-packet.json"), (script_with_words(), "context-packet-with-words.json")]
+    {
+        let (_, packets) = story(script);
+        assert_eq!(packets.len(), 1, "a story of one transfer");
+        let json = serde_json::to_string_pretty(&packets[0]).unwrap() + "\n";
+        assert!(!json.contains("1111"), "a card number is in the packet");
+        check(golden, &json);
+    }
 }
 
 #[test]
 fn the_golden_lines_and_packet_are_what_the_schemas_describe() {
-    let lines = golden("call.ndjson");
+    let lines = golden("call.ndjson") + &golden("call-with-words.ndjson");
     valid_lines(&lines);
     let told: BTreeSet<String> = lines.lines().map(|l| kind(&parse(l))).collect();
     let mut described: BTreeSet<String> = schema(EVENT)["$defs"]
@@ -170,6 +206,7 @@ fn the_golden_lines_and_packet_are_what_the_schemas_describe() {
     assert!(described.remove("error"), "the program tells of an error, no call does");
     assert_eq!(told, described, "the story must tell every kind of event");
     valid(&validator(PACKET), &parse(&golden("context-packet.json")));
+    valid(&validator(PACKET), &parse(&golden("context-packet-with-words.json")));
 }
 
 #[test]
@@ -216,6 +253,10 @@ fn a_packet_that_lacks_a_field_or_has_one_too_many_is_refused() {
     refused(PACKET, &packet, "/full/provenance/model", "sha256", Some(json!("5c")));
     refused(PACKET, &packet, "/brief", "queue", Some(json!("bill\r\nX-Evil: 1")));
     refused(PACKET, &packet, "/full/conversation/turns/0", "speaker", Some(json!("bot")));
+    let packet = parse(&golden("context-packet-with-words.json"));
+    refused(PACKET, &packet, "/full/advice", "opening", None);
+    refused(PACKET, &packet, "/full/cues/0", "cue", Some(json!("shouting")));
+    refused(PACKET, &packet, "/full/conversation/summary", "mood", Some(json!("bad")));
     refused(PACKET, &packet, "", "schema", Some(json!("warmline.context-packet/2")));
 }
 

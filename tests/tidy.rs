@@ -19,6 +19,7 @@ const ROOMS: [&str; 16] = [
     "prosody",
     "score",
     "policy",
+    "words",
     "packet",
     "transfer",
     "call",

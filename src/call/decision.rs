@@ -7,20 +7,23 @@ use std::{
 };
 
 use super::{
-    Action, CallConfig, CallId, CallStart, Event, Output, What,
+    Action, CallConfig, CallId, CallStart, Event, OPTED_OUT, Output, What,
     hearing::{Hop, Item, Judgement, Score},
+    talk::{Found, Talk},
 };
 use crate::{
     packet::{
-        CallContext, Change, Consent, ContextPacket, Conversation, Full, KeyPress, Moment, Named, Provenance,
-        Speaker, Trend, Trigger, Turn, rounded, seconds,
+        Advice, CallContext, Change, Consent, ContextPacket, Conversation, Full, KeyPress, Moment, Named,
+        Provenance, Speaker, Trend, Trigger, Turn, rounded, seconds,
     },
     policy::{
-        Cue, Decision as Verdict, Escalation, Notice, NoticeRule, Observation, Outcome, State, Suspension,
+        Cue, Decision as Verdict, Escalation, Notice, NoticeRule, Observation, Outcome, Priority, State,
+        Suspension,
     },
     prosody::{Baseline, Deviation, FEATURE_SET, Summary},
     score::{CallerScores, Model, ScoreError, ScoreRequest, Scores, Stage, Stages},
-    units::{CallTime, MediaSpan, MediaTime, Probability},
+    units::{CallTime, MediaSpan, MediaTime, Pii, Probability},
+    words::{BotEvent, opening},
 };
 
 /// Turns that are remembered.
@@ -37,6 +40,10 @@ const RECENT_MAX: usize = 24;
 const CHANGES_MAX: usize = 3;
 /// A pause within a turn, at the most.
 const TURN_PAUSE: MediaSpan = MediaSpan(8_000);
+/// The probability from which a transfer is of high priority, and the cues.
+const HIGH: (f64, usize) = (0.9, 3);
+/// Cues whose words a reason repeats, the latest.
+const REASONS_MAX: usize = 3;
 /// Scores the slope of the trend is drawn through.
 const SLOPE_SECONDS: usize = 10;
 
@@ -59,6 +66,8 @@ pub(super) struct Decision {
     /// The turn that is not over: whose, from, and until when they spoke if they have paused.
     open: Option<(Speaker, MediaTime, Option<MediaTime>)>,
     keys: VecDeque<KeyPress>,
+    talk: Talk,
+    has_agent: bool,
     speech: MediaSpan,
     transfers: u32,
     seconds_in: BTreeMap<&'static str, f64>,
@@ -136,8 +145,9 @@ impl Decision {
         if !escalation.rules().notice.is_met(start.notice) {
             escalation.observe(MediaTime::ZERO, Observation::Suspend(Suspension::Notice));
         }
-        let CallStart { source, file, caller_channel, queue, intent, notice, metadata, caller: _, agent: _ } =
+        let CallStart { source, file, caller_channel, queue, intent, notice, metadata, caller: _, agent } =
             start;
+        let has_agent = agent.is_some();
         let context = CallContext { id: id.to_string(), source, queue, intent, metadata };
         let decision = Self {
             id,
@@ -156,6 +166,8 @@ impl Decision {
             turns: VecDeque::new(),
             open: None,
             keys: VecDeque::new(),
+            talk: Talk::default(),
+            has_agent,
             speech: MediaSpan::ZERO,
             transfers: 0,
             seconds_in: BTreeMap::new(),
@@ -188,8 +200,15 @@ impl Decision {
             Item::Problem { track, problem } => self.tell(at, What::Problem { track, problem }, outputs),
             Item::Dtmf(key) => self.key(at, key, outputs),
             Item::Notice(given) => self.notice(at, given, outputs),
-            Item::Suspend(why) => self.observe(at, Observation::Suspend(why), suspended(why), outputs),
-            Item::Lift(why) => self.observe(at, Observation::Lift(why), "resumed", outputs),
+            Item::Words { said_at, speaker, text } => self.say(at, said_at, speaker, &text, outputs),
+            Item::Bot(event) => self.bot(at, &event, outputs),
+            Item::Suspend(why) => self.suspend(at, why, outputs),
+            Item::Lift(why) => {
+                if why == Suspension::Hold {
+                    self.talk.hold(at, false);
+                }
+                self.observe(at, Observation::Lift(why), "resumed", outputs);
+            }
             Item::ExplicitRequest => {
                 if self.escalation.rules().instant.explicit_request {
                     self.ask(at, Cue::ExplicitRequest, "the caller asked for a person", outputs);
@@ -203,12 +222,16 @@ impl Decision {
 
     fn hop(&mut self, at: MediaTime, hop: Hop, outputs: &mut VecDeque<Output>) {
         self.speech = hop.speech;
+        if let Some(found) = self.talk.pass(at, self.has_agent, self.escalation.rules()) {
+            self.found(at, &found, outputs);
+        }
+        let opted_out = self.escalation.is_suspended(Suspension::OptedOut);
         let judged = match hop.score {
-            Score::Judged(judged) => judged,
+            Score::Judged(judged) => judged.filter(|_| !opted_out),
             Score::NotAsked | Score::Awaited { .. } | Score::Answered { .. } => None,
         };
         self.extend_trend(at, judged.map(|j| j.probability));
-        if let Some(summary) = hop.summary {
+        if let Some(summary) = hop.summary.filter(|_| !opted_out) {
             self.remember(at, summary);
         }
         let Some(judgement @ Judgement { stage, probability, raw }) = judged else {
@@ -249,6 +272,10 @@ impl Decision {
         outputs: &mut VecDeque<Output>,
     ) -> Option<ScoreRequest> {
         let Score::Answered { stage, answer } = hop.score else { return None };
+        if self.escalation.is_suspended(Suspension::OptedOut) {
+            (hop.score, hop.kept) = (Score::Judged(None), None);
+            return None;
+        }
         let judged = self.judge(stage, at, hop.speech, answer, outputs);
         let suspect = self.escalation.rules().suspect;
         let evidence = hop.kept.take();
@@ -334,7 +361,96 @@ impl Decision {
             .collect()
     }
 
+    fn say(
+        &mut self,
+        at: MediaTime,
+        said_at: MediaTime,
+        speaker: Speaker,
+        text: &Pii<String>,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        if self.escalation.is_suspended(Suspension::Human) {
+            return;
+        }
+        let (kept, found) = self.talk.say(said_at, speaker, text.expose(), self.escalation.rules());
+        self.tell(at, What::Said { speaker, at_s: seconds(said_at), text: Pii::new(kept) }, outputs);
+        found.iter().for_each(|found| self.found(at, found, outputs));
+    }
+
+    fn bot(&mut self, at: MediaTime, event: &BotEvent, outputs: &mut VecDeque<Output>) {
+        if self.escalation.is_suspended(Suspension::Human) {
+            return;
+        }
+        let found = self.talk.bot(at, event, self.escalation.rules());
+        found.iter().for_each(|found| self.found(at, found, outputs));
+    }
+
+    /// A cue beyond the voice: one that asks for a person transfers at once, the others weigh what the policy says.
+    fn found(&mut self, at: MediaTime, found: &Found, outputs: &mut VecDeque<Output>) {
+        let Found { cue, words } = found;
+        let cue = *cue;
+        if cue == Cue::ExplicitRequest {
+            self.talk.keep(at, found);
+            self.ask(at, cue, words, outputs);
+            return;
+        }
+        if self.escalation.rules().cues.weight(cue) == Probability::default() {
+            return;
+        }
+        self.talk.keep(at, found);
+        self.tell(at, What::Cue { cue, evidence: words.clone() }, outputs);
+        let before = self.escalation.state();
+        if let Some(verdict) = self.escalation.observe(at, Observation::Cue(cue)) {
+            self.changed(at, before, words, outputs);
+            let mut reasons = self.reasons();
+            if let (State::Rising { .. }, Some(judgement)) = (before, self.last) {
+                let moment = self.follow_rise(at, judgement.probability, true);
+                reasons = format!("{reasons}; {}", self.sounds(moment.as_ref()));
+            }
+            self.transfer_because(verdict, reasons, outputs);
+        }
+    }
+
+    /// The latest cues in words.
+    fn reasons(&self) -> String {
+        let mut latest: Vec<&str> =
+            self.talk.cues().rev().take(REASONS_MAX).map(|cue| cue.words.expose().as_str()).collect();
+        latest.reverse();
+        latest.join("; ")
+    }
+
+    fn suspend(&mut self, at: MediaTime, why: Suspension, outputs: &mut VecDeque<Output>) {
+        let before = self.escalation.state();
+        self.observe(at, Observation::Suspend(why), suspended(why), outputs);
+        match why {
+            Suspension::Hold => self.talk.hold(at, true),
+            Suspension::OptedOut => {
+                self.erase();
+                if matches!(before, State::Suspended(_)) {
+                    let (from, to) = (before.name(), self.escalation.state().name());
+                    self.tell(at, What::State { from, to, why: suspended(why).to_owned() }, outputs);
+                }
+            }
+            Suspension::Pause | Suspension::Notice | Suspension::Human => {}
+        }
+    }
+
+    /// Forgets everything that was derived from the caller's voice. Words, keys and turns stay.
+    fn erase(&mut self) {
+        self.judges = self.config.stages.as_ref().map(Judges::new);
+        self.baseline = Baseline::default();
+        self.recent.clear();
+        self.last = None;
+        self.rising = None;
+        self.moments.clear();
+        self.trend.clear();
+        self.peak = None;
+    }
+
     fn speech(&mut self, at: MediaTime, speaker: Speaker, on: bool, outputs: &mut VecDeque<Output>) {
+        if let Some(found) = self.talk.voice(at, speaker, on, self.escalation.rules()) {
+            self.found(at, &found, outputs);
+        }
         match (self.open, on) {
             (Some((who, from, _)), false) if who == speaker => self.open = Some((who, from, Some(at))),
             (Some((who, from, Some(paused))), true) if who == speaker && at.since(paused) <= TURN_PAUSE => {
@@ -351,7 +467,7 @@ impl Decision {
     fn close_turn(&mut self, now: MediaTime, outputs: &mut VecDeque<Output>) {
         let Some((speaker, from, paused)) = self.open.take() else { return };
         let to = paused.unwrap_or(now);
-        let turn = Turn { speaker, from_s: seconds(from), to_s: seconds(to) };
+        let turn = Turn { speaker, from_s: seconds(from), to_s: seconds(to), words: None };
         let heard = match speaker {
             Speaker::Caller => words(&self.changes_since(from)),
             Speaker::Agent => String::new(),
@@ -416,6 +532,7 @@ impl Decision {
         let before = self.escalation.state();
         if let Some(verdict) = self.escalation.observe(at, Observation::Instant(cue)) {
             self.changed(at, before, evidence, outputs);
+            self.tell(at, What::Cue { cue, evidence: evidence.to_owned() }, outputs);
             self.transfer_because(verdict, evidence.to_owned(), outputs);
         } else {
             self.tell(at, What::Cue { cue, evidence: evidence.to_owned() }, outputs);
@@ -449,30 +566,50 @@ impl Decision {
     }
 
     fn transfer(&mut self, verdict: Verdict, moment: Option<&Moment>, outputs: &mut VecDeque<Output>) {
+        let mut words = self.sounds(moment);
+        if verdict.combined.is_some() {
+            let reasons = self.reasons();
+            words = if verdict.cue == Cue::Frustration {
+                format!("{words}; {reasons}")
+            } else {
+                format!("{reasons}; {words}")
+            };
+        }
+        self.tell(verdict.at, What::Cue { cue: verdict.cue, evidence: words.clone() }, outputs);
+        self.transfer_because(verdict, words, outputs);
+    }
+
+    /// What was heard, in words.
+    fn sounds(&self, moment: Option<&Moment>) -> String {
         let probability = self.last.map_or(0.0, |j| j.probability.get());
         let heard = moment.map_or_else(String::new, |m| {
             let span = format!(", heard {}-{}", clock(m.from_s), clock(m.to_s));
             let changes = words(&m.changes);
             if changes.is_empty() { span } else { format!("{span}: {changes} over this caller's baseline") }
         });
-        self.transfer_because(verdict, format!("sounds frustrated ({probability:.2}{heard})"), outputs);
+        format!("sounds frustrated ({probability:.2}{heard})")
     }
 
     fn transfer_because(&mut self, verdict: Verdict, words: String, outputs: &mut VecDeque<Output>) {
         let transfer = self.id.transfer(self.transfers);
         self.transfers += 1;
-        let acoustic = verdict.cue == Cue::Frustration;
+        let rules = self.escalation.rules();
+        let threshold = match (verdict.since, verdict.combined) {
+            (Some(_), _) => Some(rules.enter),
+            (None, Some(_)) => Some(rules.cues.enter),
+            (None, None) => None,
+        };
         let probability = self.last.map(|j| j.probability);
         let trigger = Trigger {
             cue: verdict.cue,
             at_s: seconds(verdict.at),
             probability: probability.map(round_probability),
-            threshold: acoustic.then_some(self.escalation.rules().enter),
+            threshold,
+            combined: verdict.combined.map(round_probability),
             since_s: verdict.since.map(seconds),
-            words: words.clone(),
+            words,
         };
         let packet = Box::new(ContextPacket::new(&transfer, self.story(verdict.at, trigger)));
-        self.tell(verdict.at, What::Cue { cue: verdict.cue, evidence: words }, outputs);
         outputs.push_back(Output::Act(Action::Transfer { id: transfer.clone(), packet: packet.clone() }));
         let what = What::Transfer {
             transfer,
@@ -486,23 +623,29 @@ impl Decision {
     fn story(&self, at: MediaTime, trigger: Trigger) -> Full {
         let mut turns: Vec<Turn> = self.turns.iter().cloned().collect();
         if let Some((speaker, from, paused)) = self.open {
-            turns.push(Turn { speaker, from_s: seconds(from), to_s: seconds(paused.unwrap_or(at)) });
+            let to = paused.unwrap_or(at);
+            turns.push(Turn { speaker, from_s: seconds(from), to_s: seconds(to), words: None });
         }
+        let mut conversation = Conversation {
+            turns,
+            key_presses: self.keys.iter().copied().collect(),
+            caller_speech_s: rounded(self.speech.seconds(), 3),
+            ..Conversation::default()
+        };
+        self.talk.tell(&mut conversation, self.moments.first(), TURNS_MAX + 1);
         let policy = &self.config.policy;
         Full {
             call: self.context.clone(),
+            advice: self.advice(&trigger, &conversation),
             trigger,
+            cues: self.talk.cues().cloned().collect(),
             evidence: self
                 .moments
                 .iter()
                 .map(|m| Moment { probability: round_probability(m.probability), ..m.clone() })
                 .collect(),
             trend: self.trend(),
-            conversation: Conversation {
-                turns,
-                key_presses: self.keys.iter().copied().collect(),
-                caller_speech_s: rounded(self.speech.seconds(), 3),
-            },
+            conversation,
             consent: Consent { given: self.notice, required: self.escalation.rules().notice.0 },
             provenance: Provenance {
                 software: concat!("warmline ", env!("CARGO_PKG_VERSION")).into(),
@@ -512,6 +655,20 @@ impl Decision {
                     .map(|m| Named { name: m.name.clone(), sha256: m.sha256.clone() }),
                 feature_set: FEATURE_SET.into(),
             },
+        }
+    }
+
+    fn advice(&self, trigger: &Trigger, conversation: &Conversation) -> Advice {
+        let own = &self.escalation.rules().advice;
+        let sure = trigger.combined.or(trigger.probability).is_some_and(|p| p.get() >= HIGH.0);
+        let raised =
+            if sure || self.talk.cues().count() >= HIGH.1 { Priority::High } else { Priority::Normal };
+        let language = conversation.language.as_deref();
+        Advice {
+            priority: own.priority.max(raised),
+            skill: own.skill.clone(),
+            opening: Pii::new(opening(own.opening.as_deref(), trigger.cue, language, self.talk.problem())),
+            do_not_ask: self.talk.do_not_ask(),
         }
     }
 
@@ -572,12 +729,12 @@ fn suspended(why: Suspension) -> &'static str {
         Suspension::Hold => "on hold",
         Suspension::Pause => "paused",
         Suspension::Notice => "the notice the policy asks for has not been given",
-        Suspension::OptedOut => "opted out",
+        Suspension::OptedOut => OPTED_OUT,
         Suspension::Human => "a human has the caller",
     }
 }
 
-fn push_bounded<T>(queue: &mut VecDeque<T>, value: T, most: usize) {
+pub(super) fn push_bounded<T>(queue: &mut VecDeque<T>, value: T, most: usize) {
     if queue.len() == most {
         queue.pop_front();
     }

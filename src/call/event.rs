@@ -9,8 +9,11 @@ use crate::{
     packet::{ContextPacket, Speaker, rounded, seconds},
     policy::Cue,
     score::Stage,
-    units::MediaTime,
+    units::{MediaTime, Pii},
 };
+
+/// Why a call's state is `suspended` once its caller wants no analysis: what was derived of them is to be forgotten.
+pub const OPTED_OUT: &str = "opted out";
 
 /// One thing that happened in one call, dated with media time.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +71,13 @@ pub enum What {
         /// What differed from the caller's own calm, in plain words.
         #[serde(skip_serializing_if = "String::is_empty")]
         heard: String,
+    },
+    /// Somebody said something, as far as the policy lets it be kept.
+    Said {
+        speaker: Speaker,
+        #[serde(serialize_with = "three")]
+        at_s: f64,
+        text: Pii<String>,
     },
     /// A transfer was asked for.
     Transfer {

@@ -11,7 +11,8 @@ use crate::{
     policy::{Notice, Outcome, Suspension},
     prosody::{Analyser, Lld, Summariser, Summary, loudness::level_dbfs},
     score::{Evidence, ScoreError, ScoreRequest, Scores, SpeechMemory, Stage, Stages},
-    units::{CallTime, MediaSpan, MediaTime, Probability},
+    units::{CallTime, MediaSpan, MediaTime, Pii, Probability},
+    words::BotEvent,
 };
 
 /// Media time without speech after which a window is forgotten: it would mix then with now.
@@ -46,6 +47,13 @@ pub(super) enum Item {
         problem: String,
     },
     Dtmf(char),
+    /// Somebody said something, some time ago.
+    Words {
+        said_at: MediaTime,
+        speaker: Speaker,
+        text: Pii<String>,
+    },
+    Bot(BotEvent),
     Notice(Notice),
     Suspend(Suspension),
     Lift(Suspension),

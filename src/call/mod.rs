@@ -8,6 +8,7 @@
 mod decision;
 mod event;
 mod hearing;
+mod talk;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -15,8 +16,8 @@ use std::{
     sync::Arc,
 };
 
-use decision::Decision;
-pub use event::{Event, GapCause, What};
+use decision::{Decision, push_bounded};
+pub use event::{Event, GapCause, OPTED_OUT, What};
 use hearing::{AgentEar, Attention, CallerEar, Item};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -26,7 +27,8 @@ use crate::{
     packet::{ContextPacket, Speaker},
     policy::{Notice, Outcome, Policy, Suspension},
     score::{ScoreError, ScoreRequest, Scores, Stage, Stages},
-    units::{CallTime, MediaTime},
+    units::{CallTime, MediaTime, Pii},
+    words::BotEvent,
 };
 
 /// Arrival time after which a score counts as never made: an explicit request waits no longer than this behind one.
@@ -37,6 +39,12 @@ pub const STALL_DEADLINE_US: u64 = 1_000_000;
 
 /// Scores that may be under way; beyond, the oldest counts as never made.
 pub const SCORES_UNDER_WAY_MAX: usize = 64;
+
+/// Words and reports that may wait for the moment they are dated with; beyond, the earliest waits no longer.
+pub const WORDS_WAITING_MAX: usize = 64;
+
+/// Pauses that are remembered, so that what was said in one is not taken when it comes late.
+pub const PAUSES_MAX: usize = 32;
 
 /// A call's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -103,6 +111,19 @@ pub struct CallStart {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// What somebody said, as a recogniser tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transcript {
+    /// Who.
+    pub speaker: Speaker,
+    /// Their words.
+    pub text: Pii<String>,
+    /// Whether the recogniser stands by it; what may still change is not looked at.
+    pub is_final: bool,
+    /// When it had been said; when it comes, if nothing is given.
+    pub at: Option<MediaTime>,
+}
+
 /// What a call is told.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -119,6 +140,10 @@ pub enum Input<'a> {
     Scored(Stage, MediaTime, Result<Scores, ScoreError>),
     /// The caller pressed a key.
     Dtmf(char),
+    /// Somebody said something.
+    Transcript(Transcript),
+    /// The bot reports of itself, and when it was.
+    Bot(BotEvent, Option<MediaTime>),
     /// The caller was told, or agreed.
     Notice(Notice),
     /// Scoring must stop: hold, a pause, an opt-out, a human on the leg.
@@ -167,6 +192,8 @@ pub enum TimeoutReason {
     ScoreLate,
     /// A track has stopped sending.
     TrackStalled,
+    /// Words are dated with a moment that does not come.
+    WordsEarly,
 }
 
 /// One call.
@@ -178,6 +205,12 @@ pub struct Call {
     suspended: BTreeSet<Suspension>,
     /// Items in the order in which they are decided on.
     ready: VecDeque<(MediaTime, Item)>,
+    /// Words and reports whose moment has not come, with their arrival, in the order of their moments.
+    waiting: VecDeque<(MediaTime, CallTime, Item)>,
+    /// How far both tracks are in order.
+    merged: MediaTime,
+    /// When something was said that must not be heard.
+    pauses: VecDeque<(MediaTime, Option<MediaTime>)>,
     /// How far the track that lags behind has come, and since when it has come no further.
     behind: Option<(MediaTime, CallTime)>,
     ended: bool,
@@ -202,6 +235,9 @@ impl Call {
             decision,
             suspended,
             ready: VecDeque::new(),
+            waiting: VecDeque::new(),
+            merged: MediaTime::ZERO,
+            pauses: VecDeque::new(),
             behind: None,
             ended: false,
             outputs,
@@ -227,7 +263,18 @@ impl Call {
                 }
             }
             Input::Scored(stage, at, answer) => self.answer(stage, at, answer),
-            Input::Dtmf(key) => self.tell(Item::Dtmf(key)),
+            Input::Dtmf(key) => {
+                if !self.suspended.contains(&Suspension::Pause) {
+                    self.tell(Item::Dtmf(key));
+                }
+            }
+            Input::Transcript(Transcript { speaker, text, is_final, at }) => {
+                if is_final {
+                    let said_at = at.unwrap_or(self.received());
+                    self.said(now, at, Item::Words { said_at, speaker, text });
+                }
+            }
+            Input::Bot(event, at) => self.said(now, at, Item::Bot(event)),
             Input::Notice(given) => {
                 self.suspend(Suspension::Notice, !self.decision.notice_rule().is_met(given));
                 self.tell(Item::Notice(given));
@@ -283,7 +330,12 @@ impl Call {
         let behind = self
             .behind
             .map(|(_, since)| (since.after_micros(STALL_DEADLINE_US), TimeoutReason::TrackStalled));
-        asked.into_iter().chain(behind).min_by_key(|(at, _)| *at)
+        let early = self
+            .waiting
+            .iter()
+            .map(|(_, since, _)| (since.after_micros(STALL_DEADLINE_US), TimeoutReason::WordsEarly))
+            .min_by_key(|t| t.0);
+        asked.into_iter().chain(behind).chain(early).min_by_key(|(at, _)| *at)
     }
 
     /// The end of what has been received of the caller.
@@ -293,10 +345,13 @@ impl Call {
 
     /// Stops or resumes listening at once: what must not be scored is not even described while a score before it is awaited.
     fn suspend(&mut self, why: Suspension, on: bool) {
-        if on {
-            self.suspended.insert(why);
-        } else {
-            self.suspended.remove(&why);
+        let changed = if on { self.suspended.insert(why) } else { self.suspended.remove(&why) };
+        if why == Suspension::Pause && changed {
+            let now = self.received();
+            match self.pauses.back_mut() {
+                Some((_, to @ None)) => *to = Some(now),
+                Some(_) | None => push_bounded(&mut self.pauses, (now, None), PAUSES_MAX),
+            }
         }
         let absent =
             self.suspended.contains(&Suspension::Hold) || self.suspended.contains(&Suspension::Pause);
@@ -310,8 +365,31 @@ impl Call {
     /// Puts what was told behind everything heard so far, and dates it with the end of what was received.
     fn tell(&mut self, item: Item) {
         self.merge();
-        let at = self.caller.time().max(self.agent.as_ref().map_or(MediaTime::ZERO, AgentEar::time));
-        self.ready.push_back((at, item));
+        self.ready.push_back((self.received(), item));
+    }
+
+    /// The end of what was received of either track.
+    fn received(&self) -> MediaTime {
+        self.caller.time().max(self.agent.as_ref().map_or(MediaTime::ZERO, AgentEar::time))
+    }
+
+    /// Takes words or a report: dated, they are decided on in their place in the order of media time, or at once if that is past.
+    /// What was said in a pause is not taken, whenever it comes.
+    fn said(&mut self, now: CallTime, at: Option<MediaTime>, item: Item) {
+        let moment = at.unwrap_or(self.received());
+        let within =
+            |(from, to): &(MediaTime, Option<MediaTime>)| moment >= *from && to.is_none_or(|to| moment < to);
+        if self.pauses.iter().any(within) || at.is_none() && self.suspended.contains(&Suspension::Pause) {
+            return;
+        }
+        let Some(at) = at else { return self.tell(item) };
+        let place = self.waiting.partition_point(|(other, ..)| *other <= at);
+        self.waiting.insert(place, (at, now, item));
+        if self.waiting.len() > WORDS_WAITING_MAX
+            && let Some((_, _, item)) = self.waiting.pop_front()
+        {
+            self.tell(item);
+        }
     }
 
     fn answer(&mut self, stage: Stage, at: MediaTime, answer: Result<Scores, ScoreError>) {
@@ -320,22 +398,31 @@ impl Call {
             .for_each(|(_, item)| item.answer(answer));
     }
 
-    /// Moves items of both tracks into one order, as far as neither can still bring an earlier one. Of the same moment the
-    /// caller's comes first.
+    /// Moves items of both tracks, and what was said in between, into one order, as far as no track can still bring an earlier one.
+    /// Of the same moment the caller's comes first, then the agent's, then what was said.
     fn merge(&mut self) {
-        let Some(agent) = &mut self.agent else {
-            self.ready.append(&mut self.caller.items);
-            return;
-        };
+        let through = self.agent.as_ref().map_or(self.caller.through, |a| a.through.min(self.caller.through));
+        while let Some((at, _, item)) = self.waiting.pop_front_if(|(at, ..)| *at < through) {
+            self.merge_tracks(at);
+            self.ready.push_back((at.max(self.merged), item));
+        }
+        self.merge_tracks(MediaTime(u64::MAX));
+    }
+
+    /// The same for the items of both tracks up to `limit`.
+    fn merge_tracks(&mut self, limit: MediaTime) {
         loop {
-            let caller_next = self.caller.items.front().map(|(t, _)| *t).filter(|t| *t <= agent.through);
-            let agent_next = agent.items.front().map(|(t, _)| *t).filter(|t| *t < self.caller.through);
-            let item = match (caller_next, agent_next) {
-                (None, None) => return,
-                (Some(c), Some(a)) if a < c => agent.items.pop_front(),
-                (Some(_), _) => self.caller.items.pop_front(),
-                (None, Some(_)) => agent.items.pop_front(),
+            let agent_through = self.agent.as_ref().map_or(limit, |agent| agent.through.min(limit));
+            let caller_next = self.caller.items.front().map(|(t, _)| *t).filter(|t| *t <= agent_through);
+            let agent_next = self.agent.as_ref().and_then(|agent| agent.items.front()).map(|(t, _)| *t);
+            let agent_next = agent_next.filter(|t| *t < self.caller.through && *t <= limit);
+            let item = match (caller_next, agent_next, &mut self.agent) {
+                (None, None, _) => return,
+                (Some(c), Some(a), Some(agent)) if a < c => agent.items.pop_front(),
+                (None, Some(_), Some(agent)) => agent.items.pop_front(),
+                (Some(_), ..) | (None, Some(_), None) => self.caller.items.pop_front(),
             };
+            self.merged = item.as_ref().map_or(self.merged, |(at, _)| self.merged.max(*at));
             self.ready.extend(item);
         }
     }
@@ -368,6 +455,12 @@ impl Call {
         self.under_way()
             .filter(|(_, item)| item.asked().is_some_and(|(_, asked)| late(asked)))
             .for_each(|(_, item)| item.answer(Err(ScoreError::Late)));
+        let received = self.received();
+        while let Some((at, _, item)) =
+            self.waiting.pop_front_if(|(_, since, _)| since.after_micros(STALL_DEADLINE_US) <= now)
+        {
+            self.ready.push_back((at.min(received).max(self.merged), item));
+        }
         if let Some(agent) = &mut self.agent
             && self.behind.is_some_and(|(_, since)| since.after_micros(STALL_DEADLINE_US) <= now)
         {
@@ -387,6 +480,9 @@ impl Call {
             (agent.through, self.caller.through) = (MediaTime(u64::MAX), MediaTime(u64::MAX));
         }
         self.merge();
+        for (at, _, item) in std::mem::take(&mut self.waiting) {
+            self.ready.push_back((at.min(last).max(self.merged), item));
+        }
         self.ended = true;
         self.ready.push_back((last, Item::Ended(cause.to_owned())));
     }

@@ -1,6 +1,7 @@
 //! `warmline replay`: what would have happened.
 
 use std::{
+    fs,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,8 +14,9 @@ use serde_json::json;
 use warmline::{
     call::{CallConfig, Output, What},
     ingest::{
-        recording::Recording,
+        recording::{Recording, RecordingError},
         replay::{ReplayOptions, replay},
+        script,
     },
     policy::Notice,
     score::Scorers,
@@ -62,6 +64,9 @@ pub(super) struct Arguments {
     /// Seconds into the call at which they were told
     #[arg(long, value_name = "SECONDS")]
     notice_at: Option<f64>,
+    /// What was said in the calls, JSON lines {"t":12.5,"speaker":"caller","text":"…"} [default: CALL.transcript.ndjson beside CALL.wav]
+    #[arg(long, value_name = "FILE")]
+    transcript: Option<PathBuf>,
     /// The queue the calls came by, for the policy's overrides
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
@@ -132,7 +137,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         &files,
         arguments.jobs,
         || Ok(Worker { config: Arc::clone(&config), scorers: models.scorers(runtime)? }),
-        |worker, path, output| replay_file(worker, path, &options, arguments.json, style, output),
+        |worker, path, output| {
+            let words = arguments.transcript.as_deref();
+            replay_file(worker, path, words, &options, arguments.json, style, output)
+        },
     )?;
     if arguments.timing {
         let seconds = results
@@ -176,6 +184,7 @@ fn options(arguments: &Arguments, config: &CallConfig) -> anyhow::Result<ReplayO
         notice_at,
         queue: arguments.queue.clone(),
         intent: arguments.intent.clone(),
+        script: Vec::new(),
     })
 }
 
@@ -187,9 +196,20 @@ fn audio(recording: &Recording) -> String {
     format!("{length} · {channels} {} at {} Hz", wav.encoding, wav.rate.0)
 }
 
+/// What was said in a call: from the file that is named, or the one beside the recording.
+fn words_of(recording: &Path, named: Option<&Path>) -> Result<Vec<script::Line>, RecordingError> {
+    let beside = recording.with_extension("transcript.ndjson");
+    let Some(path) = named.or(beside.is_file().then_some(&*beside)) else { return Ok(Vec::new()) };
+    let wrong =
+        |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()));
+    let source = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    Ok(script::parse(&source).map_err(|error| wrong(error.to_string()))?)
+}
+
 fn replay_file(
     worker: &mut Worker,
     path: &Path,
+    words: Option<&Path>,
     options: &ReplayOptions,
     as_json: bool,
     style: bool,
@@ -198,6 +218,7 @@ fn replay_file(
     let (mut transfers, mut seconds) = (0, 0.0);
     let mut timeline = (!as_json).then(|| Timeline::new(path, style));
     let mut played = Recording::open(path).and_then(|recording| {
+        let options = &ReplayOptions { script: words_of(path, words)?, ..options.clone() };
         if let Some(timeline) = &mut timeline {
             timeline.head(&audio(&recording), &worker.config);
         }

@@ -165,6 +165,7 @@ fn play(worker: &mut Worker, row: &Row) -> anyhow::Result<Trace> {
         notice_at: None,
         queue: None,
         intent: None,
+        script: Vec::new(),
     };
     let first = worker.config.stages.as_ref().map(|stages| &stages.first);
     let hop = first.map_or(MediaSpan::ZERO, |model| MediaSpan((model.hop_frames * FRAME_STEP) as u64));

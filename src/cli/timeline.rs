@@ -13,7 +13,9 @@ use warmline::{
 };
 
 /// Columns of a line; what is longer goes on below.
-const WIDTH: usize = 108;
+const WIDTH: usize = 100;
+/// How far from its turn an utterance may stand, seconds.
+const TURN_NEAR_S: f64 = 5.0;
 /// Scores of a turn that are drawn, the latest.
 const SPARK_WIDTH: usize = 12;
 const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -31,6 +33,8 @@ pub(super) struct Timeline {
     title: String,
     head: String,
     rows: Vec<Row>,
+    /// Who said when what, laid out.
+    said: Vec<(Speaker, f64, String)>,
     /// Scores of the caller's turn that is not over: when, probability, state.
     scores: Vec<(MediaTime, f64, &'static str)>,
     packet: Option<Box<ContextPacket>>,
@@ -40,6 +44,8 @@ pub(super) struct Timeline {
 struct Row {
     at: f64,
     text: String,
+    /// Whose turn it is, and where it ends.
+    turn: Option<(Speaker, f64)>,
 }
 
 impl Timeline {
@@ -49,6 +55,7 @@ impl Timeline {
             title: path.display().to_string(),
             head: String::new(),
             rows: Vec::new(),
+            said: Vec::new(),
             scores: Vec::new(),
             packet: None,
             end: String::new(),
@@ -78,7 +85,7 @@ impl Timeline {
             What::Turn { speaker: Speaker::Agent, from_s, to_s, .. } => {
                 let text =
                     format!("{}  {}", self.paint(DIM, "agent "), self.paint(DIM, &spoke(*from_s, *to_s)));
-                self.row(*from_s, text);
+                self.turn(Speaker::Agent, *from_s, *to_s, text);
             }
             What::Turn { speaker: Speaker::Caller, from_s, to_s, heard } => {
                 self.caller_turn(*from_s, *to_s, heard)
@@ -91,6 +98,11 @@ impl Timeline {
             What::Cue { cue, evidence } => {
                 let text = format!("{}: {evidence}", cue.name().replace('_', " "));
                 self.note(at, YELLOW, "●", &text);
+            }
+            What::Said { speaker, at_s, text } => {
+                let lines = wrap(&format!("“{}”", text.expose()), WIDTH - 17);
+                let lines = lines.iter().map(|line| self.paint(DIM, line)).collect::<Vec<_>>();
+                self.said.push((*speaker, *at_s, lines.join(&format!("\n{:17}", ""))));
             }
             What::Transfer { transfer, packet, .. } => {
                 self.note(at, RED, "▶", &format!("transfer {transfer}"));
@@ -137,6 +149,7 @@ impl Timeline {
     }
 
     /// Whether something is known that is not written yet.
+    #[cfg(feature = "capture")]
     pub(super) fn has_rows(&self) -> bool {
         !self.rows.is_empty()
     }
@@ -144,6 +157,7 @@ impl Timeline {
     /// What is known by now and not written yet, in order of time. A live call's turn is written when it is over, behind what
     /// happened in it.
     pub(super) fn write_rows(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.lay_words();
         self.rows.sort_by(|a, b| a.at.total_cmp(&b.at));
         for row in self.rows.drain(..) {
             writeln!(out, "{:>7}  {}", clock(row.at), row.text)?;
@@ -172,7 +186,7 @@ impl Timeline {
         let bar = self.paint(colour, &format!("{spark:SPARK_WIDTH$}"));
         let state = self.paint(colour, &format!("{state:12}"));
         let _ = write!(text, "  {bar}  {score:5}  {state}  {heard}");
-        self.row(from_s, text);
+        self.turn(Speaker::Caller, from_s, to_s, text);
     }
 
     fn note(&mut self, at: f64, colour: &str, sign: &str, words: &str) {
@@ -183,7 +197,31 @@ impl Timeline {
     }
 
     fn row(&mut self, at: f64, text: String) {
-        self.rows.push(Row { at, text });
+        self.rows.push(Row { at, text, turn: None });
+    }
+
+    fn turn(&mut self, speaker: Speaker, from_s: f64, to_s: f64, text: String) {
+        self.rows.push(Row { at: from_s, text, turn: Some((speaker, to_s)) });
+    }
+
+    /// Puts words below the turn they belong to, the one of their speaker that is nearest; without one they stand alone.
+    fn lay_words(&mut self) {
+        for (speaker, at, words) in std::mem::take(&mut self.said) {
+            let distance = |row: &Row| {
+                let (_, to) = row.turn.filter(|(whose, _)| *whose == speaker)?;
+                Some((row.at - at).max(at - to).max(0.0)).filter(|distance| *distance <= TURN_NEAR_S)
+            };
+            let near = self.rows.iter_mut().filter_map(|row| Some((distance(row)?, row)));
+            match near.min_by(|a, b| a.0.total_cmp(&b.0)) {
+                Some((_, row)) => {
+                    let _ = write!(row.text, "\n{:17}{words}", "");
+                }
+                None => {
+                    let text = format!("{:6}  {words}", who(speaker));
+                    self.row(at, text);
+                }
+            }
+        }
     }
 
     fn write_packet(&self, packet: &ContextPacket, out: &mut dyn Write) -> io::Result<()> {
@@ -209,7 +247,29 @@ impl Timeline {
             let (from, to) = (clock(moment.from_s), clock(moment.to_s));
             ("evidence", format!("{from}-{to}, {:.2}: {changes}", moment.probability.get()))
         }));
-        lines.push(("conversation", format!("{turns} turns, {speech:.1} s of caller speech")));
+        lines.extend(full.cues.iter().map(|cue| {
+            let name = cue.cue.name().replace('_', " ");
+            ("cue", format!("{}, {name}: {}", clock(cue.at_s), cue.words.expose()))
+        }));
+        if let Some(summary) = &full.conversation.summary {
+            lines.extend(summary.problem.iter().map(|words| ("problem", format!("“{}”", words.expose()))));
+            lines.extend(
+                summary.at_peak.iter().map(|words| ("at the worst", format!("“{}”", words.expose()))),
+            );
+        }
+        lines.extend(full.conversation.tried.iter().map(|tried| {
+            ("tried", format!("{}, {}: “{}”", clock(tried.at_s), tried.failed, tried.what.expose()))
+        }));
+        lines.extend(full.conversation.last_intent.iter().map(|intent| ("last intent", intent.clone())));
+        let skill = full.advice.skill.as_ref().map_or(String::new(), |skill| format!(" · skill {skill}"));
+        lines.push(("priority", format!("{}{skill}", full.advice.priority.name())));
+        lines.push(("opening", full.advice.opening.expose().clone()));
+        if !full.advice.do_not_ask.is_empty() {
+            lines.push(("do not ask", full.advice.do_not_ask.join(", ")));
+        }
+        let worded = full.conversation.turns.iter().filter(|turn| turn.words.is_some()).count();
+        let worded = if worded > 0 { format!(" ({worded} with words)") } else { String::new() };
+        lines.push(("conversation", format!("{turns} turns{worded}, {speech:.1} s of caller speech")));
         lines.push(("provenance", format!("{software} · policy {} · model {model}", policy.name)));
 
         let label = |name: &str| self.paint(DIM, &format!("{name:>14}"));

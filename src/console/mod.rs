@@ -24,11 +24,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    call::CallId,
+    call::{CallId, Transcript},
     handoff::Outbox,
     ingest::{Intake, Role, audiosocket::Announced, http::problem, websocket::with_head},
+    packet::Speaker,
     policy::{Notice, Suspension},
     switchboard::{Assumed, Command, Untold},
+    units::{MediaSpan, MediaTime, Pii, Probability},
+    words::{BotEvent, BotReport},
 };
 
 /// What the interface speaks for.
@@ -105,6 +108,55 @@ async fn call(
 struct Said {
     key: Option<char>,
     given: Option<Notice>,
+    speaker: Option<Speaker>,
+    text: Option<Pii<String>>,
+    /// Seconds of media time.
+    t: Option<f64>,
+    #[serde(rename = "final")]
+    is_final: Option<bool>,
+    event: Option<String>,
+    intent: Option<String>,
+    prompt: Option<String>,
+    confidence: Option<Probability>,
+}
+
+impl Said {
+    /// When it was said, if that is told.
+    fn at(&self) -> Option<MediaTime> {
+        self.t.map(|t| MediaTime::ZERO + MediaSpan::from_seconds(t))
+    }
+
+    /// The words, or how to send them.
+    fn transcript(self) -> Result<Command, &'static str> {
+        let at = self.at();
+        match (self.speaker, self.text) {
+            (Some(speaker), Some(text)) => {
+                let is_final = self.is_final.unwrap_or(true);
+                Ok(Command::Transcript(Transcript { speaker, text, is_final, at }))
+            }
+            _ => Err(
+                "send {\"speaker\":\"caller\",\"text\":\"…\",\"t\":12.5}: caller or agent; t, media seconds, may be missing",
+            ),
+        }
+    }
+
+    /// The report, or how to send it.
+    fn bot_event(self) -> Result<Command, &'static str> {
+        let at = self.at();
+        let report = match (self.event.as_deref(), self.confidence) {
+            (Some("no_match"), _) => BotReport::NoMatch,
+            (Some("no_input"), _) => BotReport::NoInput,
+            (Some("low_confidence"), Some(confidence)) => BotReport::LowConfidence(confidence),
+            (Some("prompt"), _) if self.prompt.is_some() => BotReport::Prompt,
+            (Some("escalation_refused"), _) => BotReport::EscalationRefused,
+            _ => {
+                return Err(
+                    "send {\"event\":\"no_match\"}: or no_input, escalation_refused, low_confidence with a confidence from 0 to 1, prompt with a prompt",
+                );
+            }
+        };
+        Ok(Command::Bot(BotEvent { report, intent: self.intent, prompt: self.prompt }, at))
+    }
 }
 
 async fn say(
@@ -141,8 +193,16 @@ async fn say(
                 return problem(StatusCode::BAD_REQUEST, "no key", detail);
             }
         },
+        ("transcript" | "bot-event", Role::Integrator) => {
+            let told = if what == "transcript" { said.transcript() } else { said.bot_event() };
+            match told {
+                Ok(command) => command,
+                Err(detail) => return problem(StatusCode::BAD_REQUEST, "not as expected", detail),
+            }
+        }
         _ => {
-            let detail = "expected transfer, hold, pause, resume, notice, opt-out or dtmf";
+            let detail =
+                "expected transfer, hold, pause, resume, notice, opt-out, dtmf, transcript or bot-event";
             return problem(StatusCode::NOT_FOUND, "no such command", detail);
         }
     };

@@ -107,7 +107,7 @@ mod tests {
         let mut full: Full = packet.full;
         full.trend.scores = vec![Some(0.5); 20];
         full.conversation.turns = (0..turns)
-            .map(|n| Turn { speaker: Speaker::Caller, from_s: n as f64, to_s: n as f64 + 0.5 })
+            .map(|n| Turn { speaker: Speaker::Caller, from_s: n as f64, to_s: n as f64 + 0.5, words: None })
             .collect();
         ContextPacket::new(&packet.reference.transfer, full)
     }

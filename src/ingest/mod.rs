@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod recording;
 pub mod replay;
+pub mod script;
 
 #[cfg(feature = "serve")]
 pub mod audiosocket;

@@ -1,10 +1,17 @@
 //! A recording played to the same [`Call`] that takes live audio, as fast as it goes.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+};
 
-use super::recording::{CallerChannel, Recording, RecordingError};
+use super::{
+    recording::{CallerChannel, Recording, RecordingError},
+    script::{Line, Told},
+};
 use crate::{
-    call::{Call, CallConfig, CallStart, Input, Output},
+    call::{Call, CallConfig, CallStart, Input, Output, Transcript},
     packet::Speaker,
     policy::Notice,
     score::{ScoreError, ScoreRequest, Scores},
@@ -26,6 +33,8 @@ pub struct ReplayOptions {
     pub queue: Option<String>,
     /// The intent, likewise.
     pub intent: Option<String>,
+    /// What was said and what the bot reported, in the order of their moments.
+    pub script: Vec<Line>,
 }
 
 /// Scores windows: one answer a request, in order.
@@ -61,6 +70,7 @@ pub fn replay(
         Call::new(id, start, config).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let mut player = Player::new(call, lanes, score, tell);
 
+    player.script.extend(options.script.iter().cloned());
     let mut notice_at = options.notice_at.map(|at| at.0 * rate / 8_000);
     let samples_a_packet = (options.packet.0 * rate / 8_000).max(1);
     let bytes_per_sample = caller.bytes_per_sample() as u64;
@@ -72,7 +82,10 @@ pub fn replay(
             player.input(Input::Notice(options.notice));
         }
         let until_notice = notice_at.map_or(u64::MAX, |at| at - position);
-        if let Err(error) = recording.packet(samples_a_packet.min(until_notice), &mut packet) {
+        let samples = samples_a_packet.min(until_notice);
+        // What is dated within the packet that comes is told before it: the call puts it where it belongs.
+        player.tell_until(MediaTime((position + samples) * 8_000 / rate));
+        if let Err(error) = recording.packet(samples, &mut packet) {
             player.input(Input::Ended("read_error"));
             player.drain(true);
             return Err(error.into());
@@ -86,6 +99,7 @@ pub fn replay(
         }
         position += packet.len() as u64 / bytes_per_sample;
     }
+    player.tell_until(MediaTime(u64::MAX));
     player.input(Input::Ended(if recording.is_truncated() { "truncated" } else { "end_of_recording" }));
     player.drain(true);
     Ok(())
@@ -95,6 +109,7 @@ pub fn replay(
 pub struct Player<'a, 'b> {
     call: Call,
     lanes: usize,
+    script: VecDeque<Line>,
     asked: Vec<ScoreRequest>,
     score: &'a mut Score<'b>,
     tell: &'a mut dyn FnMut(Output),
@@ -103,7 +118,7 @@ pub struct Player<'a, 'b> {
 impl<'a, 'b> Player<'a, 'b> {
     /// A call whose windows are scored `lanes` at a time, and what it tells.
     pub fn new(call: Call, lanes: usize, score: &'a mut Score<'b>, tell: &'a mut dyn FnMut(Output)) -> Self {
-        let mut player = Self { call, lanes, asked: Vec::new(), score, tell };
+        let mut player = Self { call, lanes, script: VecDeque::new(), asked: Vec::new(), score, tell };
         player.drain(false);
         player
     }
@@ -112,6 +127,18 @@ impl<'a, 'b> Player<'a, 'b> {
     pub fn input(&mut self, input: Input<'_>) {
         self.call.handle_input(CallTime::ZERO, input);
         self.drain(false);
+    }
+
+    /// Tells what is dated before `end`.
+    fn tell_until(&mut self, end: MediaTime) {
+        while let Some(Line { at, told }) = self.script.pop_front_if(|line| line.at < end) {
+            self.input(match told {
+                Told::Said(speaker, text) => {
+                    Input::Transcript(Transcript { speaker, text, is_final: true, at: Some(at) })
+                }
+                Told::Bot(event) => Input::Bot(event, Some(at)),
+            });
+        }
     }
 
     /// Passes on what the call does; asks for scores when a batch is full, or for all that are wanted.

@@ -1,6 +1,17 @@
 //! The state machine of one call: how its evidence stands, and when it becomes a transfer.
 //!
-//! Monotone in every cue: more evidence of frustration, or one more request for a person, never makes a transfer later.
+//! Monotone in every cue: more evidence of frustration, one more cue, or one more request for a person, never makes a transfer later.
+//!
+//! Cues beyond the voice are combined with it as a noisy-or (Pearl, *Probabilistic Reasoning in Intelligent Systems*, 1988, section 4.3.2) whose
+//! causes fade. A cue of weight w adds −ln(1 − w) to the call's *strength* s, which halves in every half-life. With the calibrated
+//! probability p of the voice,
+//!
+//! ```text
+//! combined = 1 − (1 − p)·exp(−s)
+//! ```
+//!
+//! stands wherever p alone would: it enters, exits, must last. Where nothing was said, s is 0 and `combined` is p. At the moment a cue comes,
+//! it also transfers without having lasted, if `combined` reaches `cues.enter` and at least half of that is the cues' own.
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +99,8 @@ pub enum Observation {
     },
     /// A cue that transfers at once.
     Instant(Cue),
+    /// A cue that weighs what the rules say.
+    Cue(Cue),
     /// What became of the transfer.
     Ended(Outcome),
     /// Scoring must stop.
@@ -115,6 +128,18 @@ pub struct Decision {
     pub cue: Cue,
     /// Since when the voice had been rising, for an acoustic decision.
     pub since: Option<MediaTime>,
+    /// What voice and cues amounted to together, where there had been cues.
+    pub combined: Option<Probability>,
+}
+
+/// What the cues beyond the voice have added up to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Strength {
+    /// At `at`, −ln of the probability that all of them mean nothing.
+    sum: f64,
+    at: MediaTime,
+    /// The latest of them.
+    latest: Option<Cue>,
 }
 
 /// One call's evidence, and the rules it is held to.
@@ -122,19 +147,31 @@ pub struct Decision {
 pub struct Escalation {
     rules: Rules,
     state: State,
-    last_score: Option<MediaTime>,
+    last_score: Option<(MediaTime, Probability)>,
+    cues: Strength,
     suspended: Vec<Suspension>,
 }
 
 impl Escalation {
     /// A call of which nothing has been heard.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, state: State::Unheard, last_score: None, suspended: Vec::new() }
+        Self {
+            rules,
+            state: State::Unheard,
+            last_score: None,
+            cues: Strength::default(),
+            suspended: Vec::new(),
+        }
     }
 
     /// How the evidence stands.
     pub fn state(&self) -> State {
         self.suspended.iter().max().map_or(self.state, |why| State::Suspended(*why))
+    }
+
+    /// Whether this is one of the reasons not to score.
+    pub fn is_suspended(&self, why: Suspension) -> bool {
+        self.suspended.contains(&why)
     }
 
     /// The rules this call is held to.
@@ -151,6 +188,7 @@ impl Escalation {
                 None
             }
             Observation::Instant(cue) => self.instant(at, cue),
+            Observation::Cue(cue) => self.cue(at, cue),
             Observation::Ended(outcome) => {
                 self.ended(at, outcome);
                 None
@@ -170,7 +208,8 @@ impl Escalation {
         if !self.suspended.is_empty() {
             return None;
         }
-        self.last_score = Some(at);
+        self.last_score = Some((at, p));
+        let (voice, p) = (p, self.combined(at, p));
         let rising = |since, speech| State::Rising { since, speech };
         self.state = match self.state {
             State::Unheard | State::Insufficient | State::Calm => {
@@ -197,13 +236,18 @@ impl Escalation {
         let sustained = MediaSpan(speech.0.saturating_sub(spoken_by_then.0)) >= self.rules.sustain;
         if p >= self.rules.enter && sustained && speech >= self.rules.warm_up {
             self.state = State::Escalated { at };
-            return Some(Decision { at, cue: Cue::Frustration, since: Some(since) });
+            let (cue, combined) = match self.cues.latest {
+                Some(latest) if voice < self.rules.enter => (latest, Some(p)),
+                Some(_) => (Cue::Frustration, Some(p)),
+                None => (Cue::Frustration, None),
+            };
+            return Some(Decision { at, cue, since: Some(since), combined });
         }
         None
     }
 
     fn unscored(&mut self, at: MediaTime, heard: bool) {
-        let expired = self.last_score.is_none_or(|last| at.since(last) > EVIDENCE_LIFETIME);
+        let expired = self.last_score.is_none_or(|(last, _)| at.since(last) > EVIDENCE_LIFETIME);
         self.state = match self.state {
             State::Unheard if heard => State::Insufficient,
             State::Calm | State::Rising { .. } if expired => State::Insufficient,
@@ -223,7 +267,52 @@ impl Escalation {
             return None;
         }
         self.state = State::Escalated { at };
-        Some(Decision { at, cue, since: None })
+        Some(Decision { at, cue, since: None, combined: None })
+    }
+
+    fn cue(&mut self, at: MediaTime, cue: Cue) -> Option<Decision> {
+        let weight = self.rules.cues.weight(cue);
+        if weight == Probability::default() {
+            return None;
+        }
+        let sum = self.strength(at) - (-weight.get()).ln_1p();
+        self.cues = Strength { sum, at: self.cues.at.max(at), latest: Some(cue) };
+        let waits = match self.state {
+            State::Escalated { .. } => true,
+            State::Cooldown { until } => at < until,
+            State::Unheard
+            | State::Insufficient
+            | State::Calm
+            | State::Rising { .. }
+            | State::Suspended(_) => false,
+        };
+        if waits || self.suspended.contains(&Suspension::Human) {
+            return None;
+        }
+        let fresh = self.last_score.filter(|(scored, _)| at.since(*scored) <= EVIDENCE_LIFETIME);
+        let combined = self.combined(at, fresh.map_or(Probability::default(), |(_, p)| p));
+        let enter = self.rules.cues.enter;
+        let own = self.combined(at, Probability::default());
+        if combined < enter || own.get() < enter.get() / 2.0 {
+            return None;
+        }
+        self.state = State::Escalated { at };
+        Some(Decision { at, cue, since: None, combined: Some(combined) })
+    }
+
+    /// What the cues amount to at `at`; one that comes late has not faded.
+    fn strength(&self, at: MediaTime) -> f64 {
+        let age = at.since(self.cues.at).seconds() / self.rules.cues.half_life.seconds();
+        self.cues.sum * (-age).exp2()
+    }
+
+    /// The voice's probability with what the cues amount to; without any, itself.
+    fn combined(&self, at: MediaTime, voice: Probability) -> Probability {
+        if self.cues.latest.is_none() {
+            return voice;
+        }
+        let all = 1.0 - (1.0 - voice.get()) * (-self.strength(at)).exp();
+        Probability::new(all).unwrap_or(voice).max(voice)
     }
 
     fn ended(&mut self, at: MediaTime, outcome: Outcome) {
@@ -262,6 +351,8 @@ mod tests {
             let at = MediaTime::ZERO + MediaSpan::from_seconds(seconds);
             let suspension = |name: &str| match name {
                 "hold" => Suspension::Hold,
+                "opted_out" => Suspension::OptedOut,
+                "human" => Suspension::Human,
                 "notice" => Suspension::Notice,
                 other => panic!("{other}"),
             };
@@ -269,6 +360,9 @@ mod tests {
                 "-" => Observation::Unscored { heard: false },
                 "~" => Observation::Unscored { heard: true },
                 "explicit" => Observation::Instant(Cue::ExplicitRequest),
+                "negative" => Observation::Cue(Cue::NegativePhrase),
+                "repeats" => Observation::Cue(Cue::Repetition),
+                "over" => Observation::Cue(Cue::BargeIn),
                 "declined" => Observation::Ended(Outcome::CameToNothing),
                 "connected" => Observation::Ended(Outcome::Connected),
                 other => match other.split_once(':') {
@@ -409,6 +503,106 @@ mod tests {
             55.0  0.9   escalated  !frustration
             ",
         );
+    }
+
+    #[test]
+    fn several_cues_transfer_without_a_voice_and_one_or_two_do_not() {
+        check(
+            "",
+            "
+            0.0    suspend:notice  suspended
+            10.0   negative  suspended
+            20.0   repeats   suspended
+            30.0   negative  suspended  !negative_phrase
+            40.0   negative  suspended
+            ",
+        );
+        check("", "10.0  negative unheard\n 200.0 negative unheard\n 400.0  negative  unheard");
+        check(
+            "[cues]\nnegative_phrase = 0.0",
+            "1.0 negative unheard\n 2.0 negative unheard\n 3.0 negative unheard",
+        );
+    }
+
+    #[test]
+    fn a_cue_and_a_voice_transfer_where_neither_does_alone() {
+        check(
+            "",
+            "
+            20.0  0.55  calm
+            21.0  negative  calm
+            22.0  0.55  rising
+            24.0  0.55  rising
+            25.0  0.45  rising
+            26.0  0.55  escalated  !negative_phrase
+            ",
+        );
+        check("", "20.0  0.55  calm\n 22.0  0.55  calm\n 26.0  0.55  calm");
+        check("", "20.0  0.75  rising\n 21.0  negative  escalated  !negative_phrase");
+    }
+
+    #[test]
+    fn a_weak_cue_does_not_stand_for_how_long_a_voice_must_last() {
+        check("", "20.0  0.95  rising\n 21.0  over  rising\n 22.0  0.30  calm");
+    }
+
+    #[test]
+    fn cues_wait_for_the_cool_down_and_end_with_a_human() {
+        check(
+            "",
+            "10.0 explicit escalated !explicit_request\n 11.0 declined cooldown\n 12.0 negative cooldown\n 13.0 negative cooldown\n 14.0 negative cooldown\n 42.0 negative escalated !negative_phrase",
+        );
+        check(
+            "",
+            "10.0 suspend:human suspended\n 12.0 negative suspended\n 13.0 negative suspended\n 14.0 negative suspended",
+        );
+    }
+
+    #[test]
+    fn after_an_opt_out_the_voice_that_was_heard_counts_no_more_and_words_do() {
+        check(
+            "",
+            "20.0 0.95 rising\n 21.0 suspend:opted_out suspended\n 22.0 negative suspended\n 22.5 explicit suspended !explicit_request",
+        );
+    }
+
+    #[test]
+    fn one_more_cue_never_transfers_later() {
+        use proptest::prelude::*;
+        let cue = |n: u8| match n % 5 {
+            0 => Cue::NegativePhrase,
+            1 => Cue::Repetition,
+            2 => Cue::NoProgress,
+            3 => Cue::BargeIn,
+            _ => Cue::LongWait,
+        };
+        // A half second each: a score or none, and perhaps a cue, which may come late.
+        let fires = |steps: &[(Option<f64>, Option<(u8, u8)>)]| {
+            let mut call = Escalation::new(Policy::default().rules_for(None, None).clone());
+            steps.iter().enumerate().find_map(|(i, (p, told))| {
+                let at = MediaTime(4_000 * (i as u64 + 1));
+                let scored = p.map_or(Observation::Unscored { heard: true }, |p| Observation::Scored {
+                    speech: MediaSpan(at.0),
+                    probability: Probability::new(p).unwrap(),
+                });
+                let told = told
+                    .map(|(n, late)| (MediaTime(at.0 - 4_000 * (u64::from(late) % 4).min(i as u64)), cue(n)));
+                let first = call.observe(at, scored);
+                let second = told.and_then(|(at, cue)| call.observe(at, Observation::Cue(cue)));
+                first.or(second).map(|_| i)
+            })
+        };
+        let step = (prop::option::weighted(0.8, 0.0..=0.9f64), prop::option::weighted(0.1, (0..5u8, 0..4u8)));
+        proptest!(|(steps in prop::collection::vec(step, 1..80), at in 0usize..80, more: (u8, u8), raise in 0.0..=1.0f64)| {
+            let mut fuller = steps.clone();
+            let at = at % fuller.len();
+            if let Some((p, told)) = fuller.get_mut(at) {
+                *told = told.or(Some(more));
+                *p = p.map(|p| p + (1.0 - p) * raise);
+            }
+            let (plain, more) = (fires(&steps), fires(&fuller));
+            prop_assert!(plain.is_none_or(|p| more.is_some_and(|m| m <= p)), "{plain:?} became {more:?}");
+        });
     }
 
     #[test]

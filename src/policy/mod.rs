@@ -5,7 +5,9 @@ mod rules;
 pub(crate) mod settings;
 
 pub use escalation::{Decision, EVIDENCE_LIFETIME, Escalation, Observation, Outcome, State, Suspension};
-pub use rules::{BUILT_IN, Instant, NoticeRule, Policy, PolicyError, Rules};
+pub use rules::{
+    Advice, BUILT_IN, Cues, Instant, NoticeRule, Policy, PolicyError, Priority, Redact, Rules, Words,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -89,6 +89,7 @@ impl Trace {
             }
             What::CallStarted { .. }
             | What::Cue { .. }
+            | What::Said { .. }
             | What::State { .. }
             | What::TransferOutcome { .. }
             | What::Gap { .. }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{Command, Kind, Load, Refused, STREAMS_MAX, TURN_MAX_US, lock};
 use crate::{
-    call::{Call, CallId, CallStart, Event, What},
+    call::{Call, CallId, CallStart, Event, OPTED_OUT, What},
     packet::{Speaker, rounded},
     units::MediaTime,
     wire::Format,
@@ -99,6 +99,9 @@ impl Status {
                 self.state = state;
             }
             What::State { to, why, .. } => {
+                if why == OPTED_OUT {
+                    (self.probability, self.peak) = (None, None);
+                }
                 self.state = to;
                 self.why.clone_from(why);
             }
@@ -107,6 +110,7 @@ impl Status {
             | What::ScoreFailed { .. }
             | What::Cue { .. }
             | What::Turn { .. }
+            | What::Said { .. }
             | What::TransferOutcome { .. }
             | What::Gap { .. }
             | What::Problem { .. }

@@ -25,11 +25,13 @@ use shard::Shard;
 pub use shard::{SCORING_MAX_US, TURN_EVERY_US, TURN_MAX_US};
 
 use crate::{
-    call::{Action, Call, CallConfig, CallId, CallStart, Event},
+    call::{Action, Call, CallConfig, CallId, CallStart, Event, Transcript},
     media::{DecodeError, Decoder, TrackError},
     policy::{Notice, Outcome, Suspension},
     score::{ScoreError, ScoreRequest, Scores},
+    units::MediaTime,
     wire::{Format, Start},
+    words::BotEvent,
 };
 
 /// Streams that may stand by for one call, the one that is heard among them.
@@ -88,6 +90,10 @@ pub struct Assumed {
 pub enum Command {
     /// The caller pressed a key that the stream does not carry.
     Dtmf(char),
+    /// Somebody said something.
+    Transcript(Transcript),
+    /// The bot reports of itself, and when it was.
+    Bot(BotEvent, Option<MediaTime>),
     /// The caller was told, or agreed.
     Notice(Notice),
     /// Scoring must stop.

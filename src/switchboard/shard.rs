@@ -361,6 +361,8 @@ impl Live {
 fn input(command: Command) -> Input<'static> {
     match command {
         Command::Dtmf(key) => Input::Dtmf(key),
+        Command::Transcript(transcript) => Input::Transcript(transcript),
+        Command::Bot(event, at) => Input::Bot(event, at),
         Command::Notice(notice) => Input::Notice(notice),
         Command::Suspend(why) => Input::Suspend(why),
         Command::Lift(why) => Input::Lift(why),

@@ -30,6 +30,7 @@ pub fn options() -> ReplayOptions {
         notice_at: None,
         queue: None,
         intent: None,
+        script: Vec::new(),
     }
 }
 
