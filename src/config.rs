@@ -123,7 +123,9 @@ pub struct Media {
     pub address: Option<IpAddr>,
     /// First and last port, a call each (rtp).
     pub ports: Option<[u16; 2]>,
-    /// Who may send (rtp); a must unless the address is this machine's alone.
+    /// Whether a call has two ports, the caller's and the agent's (rtp): of every four the first and the third.
+    pub pair: bool,
+    /// Who may send (rtp) or connect (audiosocket); of rtp a must unless the address is this machine's alone.
     pub sources: Vec<IpAddr>,
     /// Payload types as SDP's `a=rtpmap` writes them (rtp): `118 = "L16/16000"`.
     pub payload_types: BTreeMap<String, String>,
@@ -309,6 +311,7 @@ const KEYS: &[&str] = &[
     "announced",
     "address",
     "ports",
+    "pair",
     "sources",
     "payload_types",
     "silence_s",
@@ -390,9 +393,10 @@ impl Config {
         if let Some(media) = config.media.get("audiosocket")
             && let Some(listen) = media.get_ref().listen.filter(|listen| !listen.ip().is_loopback())
             && !media.get_ref().announced
+            && media.get_ref().sources.is_empty()
         {
             let reason = format!(
-                "`media.audiosocket.listen` is {listen} and AudioSocket has no credentials: set `announced = true`, or listen on 127.0.0.1"
+                "`media.audiosocket.listen` is {listen} and AudioSocket has no credentials: set `announced = true`, name who may connect in `sources`, or listen on 127.0.0.1"
             );
             return Err(at(media.span(), reason));
         }
@@ -405,6 +409,18 @@ impl Config {
     /// The ports RTP is listened to on, and how; `None` without `[media.rtp]`.
     pub fn rtp(&self) -> Option<(Vec<SocketAddr>, Port)> {
         rtp(self.media.get("rtp")?.get_ref()).ok()
+    }
+
+    /// The same in pairs, the caller's port and the agent's, where that is said.
+    pub fn rtp_pairs(&self) -> Option<(Vec<[SocketAddr; 2]>, Port)> {
+        let (ports, port) =
+            self.rtp().filter(|_| self.media.get("rtp").is_some_and(|rtp| rtp.get_ref().pair))?;
+        // Those between are where senders send their reports.
+        let pair = |four: &[SocketAddr]| match four {
+            [caller, _, agent, ..] => Some([*caller, *agent]),
+            _ => None,
+        };
+        Some((ports.chunks(4).filter_map(pair).collect(), port))
     }
 
     /// Who gets in. `read` finds the secrets.
@@ -445,6 +461,7 @@ impl Config {
                 basic: media.user.clone().zip(secret("password", &media.password)?),
                 jwt_secret: secret("jwt_secret", &media.jwt_secret)?.map(String::into_bytes),
                 keys,
+                sources: media.sources.clone(),
                 assumed: Assumed {
                     notice: media.notice,
                     queue: media.queue.clone(),
@@ -453,7 +470,7 @@ impl Config {
             };
             doors.insert(name.clone(), door);
         }
-        Ok(Gate { tokens, doors, public_url: self.server.public_url.clone() })
+        Ok(Gate { tokens, doors, public_url: self.server.public_url.clone(), ..Gate::default() })
     }
 
     /// Where the ledger is: the file that is named; `warmline.db` in the working directory if transfers go anywhere; else memory.
@@ -615,7 +632,7 @@ impl Config {
             says.extend((!media.key.is_empty()).then_some("API keys"));
             says.extend(media.announced.then_some("announced calls only"));
             let otherwise = match name.as_str() {
-                "rtp" if !media.sources.is_empty() => "the addresses of `sources`",
+                "audiosocket" | "rtp" if !media.sources.is_empty() => "the addresses of `sources`",
                 "audiosocket" | "rtp" => "whoever reaches it, on this machine",
                 _ => "the integrator's token",
             };
@@ -641,6 +658,11 @@ fn rtp(media: &Media) -> Result<(Vec<SocketAddr>, Port), String> {
     let ports: Vec<SocketAddr> = (first..=last).map(|port| SocketAddr::new(address, port)).collect();
     if ports.is_empty() || ports.len() > PORTS_MAX {
         return Err(format!("`media.rtp.ports` is [{first}, {last}]: expected 1 to {PORTS_MAX} ports"));
+    }
+    if media.pair && ports.len() < 3 {
+        return Err(format!(
+            "`media.rtp.ports` is [{first}, {last}] and `pair` takes the first and the third of every four: expected at least 3 ports"
+        ));
     }
     if !address.is_loopback() && media.sources.is_empty() {
         return Err(format!(
@@ -694,6 +716,7 @@ mod tests {
         check("[media.audiosocket]\nlisten = \"0.0.0.0:9092\"", "set `announced = true`");
         check("[media.rtp]\naddress = \"0.0.0.0\"\nports = [22000, 22009]", "name who may send in `sources`");
         check("[media.rtp]\nports = [2, 1]", "expected 1 to 2000 ports");
+        check("[media.rtp]\nports = [1, 2]\npair = true", "expected at least 3 ports");
         check(
             "[media.rtp]\nports = [1, 2]\npayload_types = { 118 = \"L17/8000\" }",
             "rtpmap \"L17/8000\" is not read",
@@ -701,6 +724,15 @@ mod tests {
         let good =
             "[server]\nlisten = \"0.0.0.0:80\"\n[[server.token]]\nrole = \"agent\"\nsecret = { env = \"A\" }";
         assert!(Config::parse(good).is_ok());
+    }
+
+    #[test]
+    fn pairs_leave_a_port_for_reports_behind_each_of_theirs() {
+        let config = Config::parse("[media.rtp]\nports = [22000, 22006]\npair = true").unwrap();
+        let pairs: Vec<[u16; 2]> =
+            config.rtp_pairs().unwrap().0.iter().map(|pair| pair.map(|address| address.port())).collect();
+        assert_eq!(pairs, [[22000, 22002], [22004, 22006]]);
+        assert!(Config::parse("[media.rtp]\nports = [22000, 22006]").unwrap().rtp_pairs().is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -137,12 +138,19 @@ async fn serve(
         }
         None => None,
     };
-    if let Some((addresses, port)) = config.rtp() {
+    let udp = async |address: SocketAddr| {
+        UdpSocket::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    if let Some((pairs, port)) = config.rtp_pairs() {
+        tracing::info!(first = %pairs.first().map(|[caller, _]| caller.to_string()).unwrap_or_default(), pairs = pairs.len(), "rtp");
+        for [caller, agent] in pairs {
+            let (caller, agent) = (udp(caller).await?, udp(agent).await?);
+            tokio::spawn(rtp::serve_pair(Arc::clone(&intake), caller, agent, port.clone()));
+        }
+    } else if let Some((addresses, port)) = config.rtp() {
         tracing::info!(first = %addresses.first().map(ToString::to_string).unwrap_or_default(), ports = addresses.len(), "rtp");
         for address in addresses {
-            let socket =
-                UdpSocket::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-            tokio::spawn(rtp::serve(Arc::clone(&intake), socket, port.clone()));
+            tokio::spawn(rtp::serve(Arc::clone(&intake), udp(address).await?, port.clone()));
         }
     }
     let console =
@@ -232,7 +240,7 @@ async fn retain(outbox: Arc<Outbox>, days: u32) {
     }
 }
 
-async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 

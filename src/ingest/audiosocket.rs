@@ -77,7 +77,11 @@ pub async fn serve(
     announced: Option<Arc<Announced>>,
 ) {
     loop {
-        let Some((stream, _, permit)) = accept(&intake, &listener, &connections).await else { continue };
+        let Some((stream, peer, permit)) = accept(&intake, &listener, &connections).await else { continue };
+        if !intake.gate.is_source(PROTOCOL, peer.ip()) {
+            intake.unauthorised(PROTOCOL);
+            continue;
+        }
         let (intake, announced) = (Arc::clone(&intake), announced.clone());
         tokio::spawn(async move {
             converse(intake, stream, announced).await;

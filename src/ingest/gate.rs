@@ -1,14 +1,21 @@
 //! Who gets in: the credentials of each protocol, and the tokens of the HTTP interface.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
     switchboard::Assumed,
     wire::credentials::{
-        ApiKey, MAX_HEADER, Request, SignatureError, check_audiohook, is_basic, is_bearer, is_secret,
-        is_signed_jwt, is_twilio,
+        ApiKey, CLOCK_SKEW_S, MAX_AGE_S, MAX_HEADER, Request, SignatureError, audiohook_nonce,
+        check_audiohook, is_basic, is_bearer, is_plivo, is_secret, is_signed_jwt, is_twilio,
     },
 };
+
+/// Nonces of AudioHook signatures that are remembered, each for as long as its signature is good; beyond, signed requests are refused.
+pub const NONCES_MAX: usize = 16_384;
 
 /// What a stream over a WebSocket may call its source.
 pub const SOURCES: [&str; 9] =
@@ -62,7 +69,7 @@ pub struct Token {
 /// One protocol's credentials: any one that is set opens it. Without any, the integrator's token does.
 #[derive(Clone, Default)]
 pub struct Door {
-    /// Key of `X-Twilio-Signature`: Twilio's auth token, SignalWire's signing key.
+    /// Key of `X-Twilio-Signature` or `X-Plivo-Signature-V3`: Twilio's or Plivo's auth token, SignalWire's signing key.
     pub signing_key: Option<String>,
     /// `Authorization: Bearer …`, or `?token=…` for those who cannot set a header.
     pub bearer: Option<String>,
@@ -72,6 +79,8 @@ pub struct Door {
     pub jwt_secret: Option<Vec<u8>>,
     /// AudioHook's keys.
     pub keys: Vec<ApiKey>,
+    /// Whose connections are taken, of protocols without credentials (AudioSocket); empty: anybody's.
+    pub sources: Vec<IpAddr>,
     /// What holds for its calls where their start does not say it.
     pub assumed: Assumed,
 }
@@ -96,6 +105,8 @@ pub struct Gate {
     pub doors: BTreeMap<String, Door>,
     /// `wss://media.example.com`: the address peers are told, which Twilio signs.
     pub public_url: Option<String>,
+    /// The nonces of AudioHook's signatures, and until when each is remembered: no signature is good twice.
+    pub nonces: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 /// A request's head.
@@ -167,10 +178,15 @@ impl Gate {
             return self.is_open() || integrator();
         };
         let authorization = head.header("authorization").unwrap_or_default();
+        let header = |name| head.header(name).unwrap_or_default();
         let signed = |key: &str| {
-            let signature = head.header("x-twilio-signature").unwrap_or_default();
-            let url = |base: &String| format!("{}{}", base.trim_end_matches('/'), head.target);
-            self.public_url.as_ref().is_some_and(|base| is_twilio(key, &url(base), &[], signature))
+            let Some(base) = &self.public_url else { return false };
+            let url = format!("{}{}", base.trim_end_matches('/'), head.target);
+            if source == "plivo" {
+                is_plivo(key, &url, header("x-plivo-signature-v3-nonce"), header("x-plivo-signature-v3"))
+            } else {
+                is_twilio(key, &url, &[], header("x-twilio-signature"))
+            }
         };
         door.signing_key.as_deref().is_some_and(signed)
             || door.bearer.as_deref().is_some_and(|token| {
@@ -185,16 +201,34 @@ impl Gate {
     /// Whether an AudioHook request gets in.
     ///
     /// # Errors
-    /// When its key or its signature is wrong.
+    /// When its key or its signature is wrong, or the signature came before.
     pub fn audiohook(&self, head: &Head<'_>) -> Result<(), SignatureError> {
         match self.doors.get("audiohook").filter(|door| door.is_locked()) {
             None if self.is_open() => Ok(()),
             None => Err(SignatureError::Missing("x-api-key")),
             Some(door) => {
                 let request = Request { target: head.target, headers: head.headers };
-                check_audiohook(&request, &door.keys, head.now).map(|_| ())
+                check_audiohook(&request, &door.keys, head.now)?;
+                audiohook_nonce(&request).map_or(Ok(()), |nonce| self.remember(nonce, head.now))
             }
         }
+    }
+
+    /// Whether somebody at this address may connect, of a protocol without credentials.
+    pub fn is_source(&self, source: &str, address: IpAddr) -> bool {
+        self.doors
+            .get(source)
+            .is_none_or(|door| door.sources.is_empty() || door.sources.contains(&address.to_canonical()))
+    }
+
+    fn remember(&self, nonce: String, now: u64) -> Result<(), SignatureError> {
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.retain(|_, until| *until >= now);
+        if nonces.contains_key(&nonce) || nonces.len() >= NONCES_MAX {
+            return Err(SignatureError::Replayed);
+        }
+        nonces.insert(nonce, now.saturating_add(MAX_AGE_S + CLOCK_SKEW_S));
+        Ok(())
     }
 }
 
@@ -244,6 +278,82 @@ mod tests {
         assert_eq!(gate().media(None, &given("/v1/media?rate=8000&token=t")), BTreeSet::from(["telnyx"]));
         assert!(gate().media(None, &given("/v1/media?token=")).is_empty());
         assert!(gate().media(None, &given("/v1/media?token=tt")).is_empty());
+    }
+
+    #[test]
+    fn plivos_signature_opens_plivos_door() {
+        let plivo = Door { signing_key: Some("MAtoken".into()), ..Door::default() };
+        let gate = Gate { doors: BTreeMap::from([("plivo".into(), plivo)]), ..gate() };
+        let media = |signature| {
+            let headers = [("x-plivo-signature-v3", signature), ("x-plivo-signature-v3-nonce", "12345")];
+            gate.media(None, &Head { target: "/v1/media/plivo", headers: &headers, now: 0 })
+        };
+        assert_eq!(media("8nJO547ff49HW65+kDgD0BCHzvcsWJKou0T6Cka+s0g="), BTreeSet::from(["plivo"]));
+        assert!(media("8nJO547ff49HW65+kDgD0BCHzvcsWJKou0T6Cka+s0h=").is_empty());
+    }
+
+    #[test]
+    fn a_signature_of_audiohook_is_good_once() {
+        let gate = Gate::default();
+        let nonce = |n: usize| format!("nonce-{n:020}");
+        assert_eq!(gate.remember(nonce(0), 1_000), Ok(()));
+        assert_eq!(gate.remember(nonce(0), 1_000), Err(SignatureError::Replayed));
+        assert_eq!(
+            gate.clone().remember(nonce(0), 1_013),
+            Err(SignatureError::Replayed),
+            "as long as it is good"
+        );
+        assert_eq!(gate.remember(nonce(0), 1_014), Ok(()), "then its date refuses it");
+        for n in 1..NONCES_MAX {
+            assert_eq!(gate.remember(nonce(n), 1_014), Ok(()));
+        }
+        assert_eq!(
+            gate.remember(nonce(NONCES_MAX), 1_014),
+            Err(SignatureError::Replayed),
+            "there is no more room"
+        );
+        assert_eq!(gate.remember(nonce(NONCES_MAX), 1_100), Ok(()));
+        assert_eq!(gate.nonces.lock().unwrap().len(), 1, "what is over is forgotten");
+    }
+
+    #[test]
+    fn a_signed_audiohook_request_gets_in_once() {
+        let key = ApiKey {
+            id: "SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh".into(),
+            secret: base64::Engine::decode(
+                &base64::engine::general_purpose::STANDARD,
+                "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU=",
+            )
+            .unwrap(),
+        };
+        let door = Door { keys: vec![key], ..Door::default() };
+        let gate = Gate { doors: BTreeMap::from([("audiohook".into(), door)]), ..Gate::default() };
+        let headers = [
+            ("host", "audiohook.example.com"),
+            ("audiohook-organization-id", "d7934305-0972-4844-938e-9060eef73d05"),
+            ("audiohook-session-id", "30b0e395-84d3-4570-ac13-9a62d8f514c0"),
+            ("audiohook-correlation-id", "e160e428-53e2-487c-977d-96989bf5c99d"),
+            ("x-api-key", "SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh"),
+            (
+                "signature-input",
+                r#"sig1=("@request-target" "@authority" "audiohook-organization-id" "audiohook-session-id" "audiohook-correlation-id" "x-api-key");keyid="SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh";nonce="VGhpc0lzQVVuaXF1ZU5vbmNl";alg="hmac-sha256";created=1641013200;expires=3282026430"#,
+            ),
+            ("signature", "sig1=:NZBwyBHRRyRoeLqy1IzOa9VYBuI8TgMFt2GRDkDuJh4=:"),
+        ];
+        let head = |now| Head { target: "/api/v1/voicebiometrics/ws", headers: &headers, now };
+        assert_eq!(gate.audiohook(&head(1_641_013_300)), Err(SignatureError::Time("too old")));
+        assert_eq!(gate.audiohook(&head(1_641_013_200)), Ok(()));
+        assert_eq!(gate.audiohook(&head(1_641_013_205)), Err(SignatureError::Replayed));
+    }
+
+    #[test]
+    fn only_the_named_addresses_connect() {
+        let door = Door { sources: vec!["192.0.2.10".parse().unwrap()], ..Door::default() };
+        let gate = Gate { doors: BTreeMap::from([("audiosocket".into(), door)]), ..Gate::default() };
+        let is = |source, address: &str| gate.is_source(source, address.parse().unwrap());
+        assert!(is("audiosocket", "192.0.2.10") && is("audiosocket", "::ffff:192.0.2.10"));
+        assert!(!is("audiosocket", "192.0.2.11") && !is("audiosocket", "::1"));
+        assert!(is("other", "192.0.2.11"), "where nobody is named, anybody may");
     }
 
     fn gate() -> Gate {

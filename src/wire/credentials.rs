@@ -1,6 +1,6 @@
 //! Whether a peer is who it says it is: pure functions of the bytes of its request.
 //!
-//! Sources: Twilio "Validating requests" and its library's `RequestValidator`; Genesys "AudioHook: HTTP message signatures"
+//! Sources: Twilio "Validating requests" and its library's `RequestValidator`; Plivo's `validate_v3_signature`; Genesys "AudioHook: HTTP message signatures"
 //! (draft-ietf-httpbis-message-signatures) and its reference server; RFC 7617 (Basic), RFC 6750 (Bearer), RFC 7519 (JWT, of Vonage).
 //! Every comparison of a secret takes the same time whatever it is compared with. Nothing here prints a secret.
 
@@ -63,6 +63,32 @@ pub fn is_twilio(token: &str, url: &str, parameters: &[(&str, &str)], signature:
         | is_secret(signature.as_bytes(), signed(&with).as_bytes())
 }
 
+/// Whether `X-Plivo-Signature-V3` is right for a GET of this URL with that `X-Plivo-Signature-V3-Nonce`.
+///
+/// `url` is the one of the `<Stream>`. What is signed is its query in order of names, a full stop and the nonce. Plivo's libraries write
+/// the scheme of a stream's address as they write a webhook's, so that of the URL and its like of HTTP both pass. The header may
+/// hold several signatures, of the account and the subaccount.
+pub fn is_plivo(token: &str, url: &str, nonce: &str, signatures: &str) -> bool {
+    if nonce.is_empty() {
+        return false;
+    }
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut sorted: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+    sorted.sort_unstable();
+    let query = if sorted.is_empty() { String::new() } else { format!("?{}", sorted.join("&")) };
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let signed = |scheme: &str| {
+        let mut mac = keyed::<Hmac<Sha256>>(token.as_bytes());
+        mac.update(format!("{scheme}://{rest}{query}.{nonce}").as_bytes());
+        BASE64.encode(mac.finalize().into_bytes())
+    };
+    let expected = ["wss", "https", "ws", "http"].map(signed);
+    let given = || signatures.split(',').map(str::trim);
+    expected.iter().fold(false, |right, one| {
+        given().fold(right, |right, given| right | is_secret(given.as_bytes(), one.as_bytes()))
+    })
+}
+
 /// The same URL without a port and with one, the default if it names none.
 fn with_and_without_port(url: &str) -> (String, String) {
     let Some((scheme, rest)) = url.split_once("://") else { return (url.into(), url.into()) };
@@ -123,6 +149,9 @@ pub enum SignatureError {
     /// The nonce is too short.
     #[error("a nonce of {0} characters: expected at least {MIN_NONCE}")]
     Nonce(usize),
+    /// The same nonce again, or too many to remember.
+    #[error("the signature was used before, or too many came at once")]
+    Replayed,
     /// The key is not known, or the signature is not made with it.
     #[error("the API key or the signature is not right")]
     Wrong,
@@ -183,6 +212,15 @@ pub fn check_audiohook<'k>(
     let expected = format!("{}=:{}:", input.label, BASE64.encode(mac.finalize().into_bytes()));
     let right = is_secret(signature.trim().as_bytes(), expected.as_bytes());
     key.filter(|key| right && !key.secret.is_empty()).ok_or(SignatureError::Wrong)
+}
+
+/// The nonce of an AudioHook request that is signed, for whoever wants no signature to be good twice.
+pub fn audiohook_nonce(request: &Request<'_>) -> Option<String> {
+    let input = SignatureInput::parse(&request.header("signature-input")?).ok()?;
+    input.parameters.into_iter().find_map(|(name, value)| match value {
+        Value::Text(nonce) if name == "nonce" => Some(nonce),
+        Value::Text(_) | Value::Number(_) => None,
+    })
 }
 
 impl Request<'_> {
@@ -418,6 +456,50 @@ mod tests {
             !is_twilio("12345", "https://media.example.com/twilio", &[], signed),
             "it is wss that is signed"
         );
+    }
+
+    /// Computed with `plivo.utils.signature_v3` of Plivo's Python library, 4.63.0.
+    #[test]
+    fn plivos_own_signatures_pass() {
+        let check = |url: &str, signature: &str| is_plivo("MAtoken", url, "12345", signature);
+        assert!(check(
+            "wss://media.example.com/v1/media/plivo",
+            "8nJO547ff49HW65+kDgD0BCHzvcsWJKou0T6Cka+s0g="
+        ));
+        assert!(
+            check("wss://media.example.com/v1/media/plivo", "sWB/Kfz9PrN3VNu4qX9/wXw4tWnNrsWKsSntuwOohCs="),
+            "as of a webhook"
+        );
+        assert!(
+            check(
+                "wss://media.example.com/v1/media/plivo?tracks=both&queue=billing",
+                "AAAA,qLL27Bq0PxsxtsWPCsjqR7h4BwAmWw+zNwz99J07m0s="
+            ),
+            "the query in order, the second of two"
+        );
+        assert!(!check(
+            "wss://media.example.org/v1/media/plivo",
+            "8nJO547ff49HW65+kDgD0BCHzvcsWJKou0T6Cka+s0g="
+        ));
+        assert!(!check("wss://media.example.com/v1/media/plivo", ""));
+        assert!(!is_plivo(
+            "MAtoken",
+            "wss://media.example.com/v1/media/plivo",
+            "54321",
+            "8nJO547ff49HW65+kDgD0BCHzvcsWJKou0T6Cka+s0g="
+        ));
+        assert!(!is_plivo(
+            "MAother",
+            "wss://media.example.com/v1/media/plivo",
+            "12345",
+            "8nJO547ff49HW65+kDgD0BCHzvcsWJKou0T6Cka+s0g="
+        ));
+        assert!(!is_plivo(
+            "MAtoken",
+            "wss://media.example.com/v1/media/plivo",
+            "",
+            "8nJO547ff49HW65+kDgD0BCHzvcsWJKou0T6Cka+s0g="
+        ));
     }
 
     #[test]

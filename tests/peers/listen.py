@@ -24,6 +24,7 @@ class Sound:
         home = Path(self.folder.name)
         (home / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
         self.socket = home / "native"
+        self.listening = []
         self.env = {
             **os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PULSE_SERVER": f"unix:{self.socket}",
             "PULSE_SOURCE": "warmline.monitor", "PULSE_SINK": "warmline",
@@ -55,6 +56,9 @@ class Sound:
         return self
 
     def __exit__(self, *_):
+        for program in self.listening:
+            program.kill()
+            program.wait()
         self.stop()
         self.folder.cleanup()
 
@@ -66,6 +70,7 @@ class Listening:
         self.program = subprocess.Popen(
             [WARMLINE, "listen", "--json", "--device", "default", *more], env=sound.env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        sound.listening.append(self.program)
         self.lines, self.said = [], []
         self.threads = [threading.Thread(target=lambda to=to, of=of: to.extend(of), daemon=True)
                         for to, of in ((self.lines, self._lines()), (self.said, self.program.stderr))]

@@ -8,6 +8,7 @@ import importlib
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 from house import Skipped
 
@@ -30,9 +31,15 @@ def run(test):
 
 def main():
     modules = [importlib.import_module(name) for name in MODULES]
-    tests = [value for module in modules for name, value in vars(module).items() if name.startswith("test_")]
-    wanted = [test for test in tests if not sys.argv[1:] or any(word in f"{test.__module__} {test.__name__}" for word in sys.argv[1:])]
-    verdicts = [run(test) for test in wanted]
+
+    def wanted(module):
+        tests = [value for name, value in vars(module).items() if name.startswith("test_")]
+        words = sys.argv[1:]
+        return [test for test in tests if not words or any(word in f"{test.__module__} {test.__name__}" for word in words)]
+
+    # Most of the time is that of the audio: the modules run side by side.
+    with ThreadPoolExecutor(len(modules)) as pool:
+        verdicts = sum(pool.map(lambda module: [run(test) for test in wanted(module)], modules), [])
     counts = [verdicts.count(verdict) for verdict in ("ok", "FAILED", "skipped")]
     print("peers: {} passed, {} failed, {} skipped".format(*counts))
     sys.exit(1 if counts[1] or not verdicts else 0)
