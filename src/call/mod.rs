@@ -377,9 +377,8 @@ impl Call {
     /// What was said in a pause is not taken, whenever it comes.
     fn said(&mut self, now: CallTime, at: Option<MediaTime>, item: Item) {
         let moment = at.unwrap_or(self.received());
-        let within = |(from, to): &(MediaTime, Option<MediaTime>)| {
-            moment >= *from && to.is_none_or(|to| moment < to)
-        };
+        let within =
+            |(from, to): &(MediaTime, Option<MediaTime>)| moment >= *from && to.is_none_or(|to| moment < to);
         if self.pauses.iter().any(within) || at.is_none() && self.suspended.contains(&Suspension::Pause) {
             return;
         }

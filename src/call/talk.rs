@@ -144,7 +144,11 @@ impl Talk {
         if let Some((what, outcome)) = failed {
             self.no_progress += 1;
             self.round += 1;
-            let times = if self.no_progress > 1 { format!(", {} times now", self.no_progress) } else { String::new() };
+            let times = if self.no_progress > 1 {
+                format!(", {} times now", self.no_progress)
+            } else {
+                String::new()
+            };
             found.push(Found { cue: Cue::NoProgress, words: format!("{what}{times}") });
             if let Some(prompt) = self.prompts.back_mut() {
                 prompt.failed.get_or_insert(outcome);
@@ -158,7 +162,13 @@ impl Talk {
     }
 
     /// Somebody began to speak, or stopped.
-    pub(super) fn voice(&mut self, at: MediaTime, speaker: Speaker, on: bool, rules: &Rules) -> Option<Found> {
+    pub(super) fn voice(
+        &mut self,
+        at: MediaTime,
+        speaker: Speaker,
+        on: bool,
+        rules: &Rules,
+    ) -> Option<Found> {
         let found = self.overlap(at, rules);
         let turns = &mut self.turns;
         let since = match speaker {
@@ -168,7 +178,8 @@ impl Talk {
         let spoke = std::mem::replace(since, on.then_some(at)).map(|from| at.since(from));
         match (speaker, on) {
             (Speaker::Caller, true) => {
-                turns.overlap_since = turns.agent_since.filter(|from| at.since(*from) >= OVERLAP_MIN).map(|_| at);
+                turns.overlap_since =
+                    turns.agent_since.filter(|from| at.since(*from) >= OVERLAP_MIN).map(|_| at);
             }
             (Speaker::Caller, false) => {
                 turns.overlap_since = None;
@@ -269,7 +280,11 @@ impl Talk {
         ];
         let words = parts.into_iter().flatten().collect::<Vec<_>>().join(" · ");
         let pii = |words: &str| Pii::new(words.to_owned());
-        (!words.is_empty()).then(|| Summary { words: Pii::new(words), problem: problem.map(pii), at_peak: at_peak.map(pii) })
+        (!words.is_empty()).then(|| Summary {
+            words: Pii::new(words),
+            problem: problem.map(pii),
+            at_peak: at_peak.map(pii),
+        })
     }
 
     fn caller(
@@ -286,7 +301,9 @@ impl Talk {
         let hits: Vec<_> = built_in
             .find(spoken)
             .into_iter()
-            .filter(|hit| rules.words.built_in && (hit.kind != Kind::Request || rules.instant.explicit_request))
+            .filter(|hit| {
+                rules.words.built_in && (hit.kind != Kind::Request || rules.instant.explicit_request)
+            })
             .chain(own.find(spoken))
             .collect();
         let quoted = |kind: Kind| {
@@ -332,7 +349,13 @@ impl Talk {
         let round = self.round;
         let first = match again {
             // Told twice, by the transcript and by the bot itself: one prompt.
-            Some(prompt) if round.abs_diff(prompt.round) <= 1 && prompt.failed.is_none() && self.said.back().is_none_or(|s| s.at <= prompt.at || s.speaker == Speaker::Agent) => return None,
+            Some(prompt)
+                if round.abs_diff(prompt.round) <= 1
+                    && prompt.failed.is_none()
+                    && self.said.back().is_none_or(|s| s.at <= prompt.at || s.speaker == Speaker::Agent) =>
+            {
+                return None;
+            }
             Some(prompt) => {
                 prompt.failed.get_or_insert("asked again");
                 Some(prompt.at)
@@ -413,7 +436,9 @@ fn attach(turns: &mut Vec<Turn>, said: &Said) {
 /// What the caller said in the latest turn that has a part in this span.
 fn words_within(turns: &[Turn], from_s: f64, to_s: f64) -> Option<&str> {
     let within = |turn: &&Turn| {
-        turn.speaker == Speaker::Caller && turn.from_s <= to_s + TURN_NEAR.seconds() && turn.to_s >= from_s - TURN_NEAR.seconds()
+        turn.speaker == Speaker::Caller
+            && turn.from_s <= to_s + TURN_NEAR.seconds()
+            && turn.to_s >= from_s - TURN_NEAR.seconds()
     };
     let overlap = |turn: &Turn| turn.to_s.min(to_s) - turn.from_s.max(from_s);
     let spoken = turns.iter().filter(within).filter(|turn| turn.words.is_some());

@@ -187,7 +187,8 @@ fn options(arguments: &Arguments, config: &CallConfig) -> anyhow::Result<ReplayO
 fn words_of(recording: &Path, named: Option<&Path>) -> Result<Vec<script::Line>, RecordingError> {
     let beside = recording.with_extension("transcript.ndjson");
     let Some(path) = named.or(beside.is_file().then_some(&*beside)) else { return Ok(Vec::new()) };
-    let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()));
+    let wrong =
+        |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()));
     let source = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     Ok(script::parse(&source).map_err(|error| wrong(error.to_string()))?)
 }

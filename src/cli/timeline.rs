@@ -239,7 +239,9 @@ impl Timeline {
         }));
         if let Some(summary) = &full.conversation.summary {
             lines.extend(summary.problem.iter().map(|words| ("problem", format!("“{}”", words.expose()))));
-            lines.extend(summary.at_peak.iter().map(|words| ("at the worst", format!("“{}”", words.expose()))));
+            lines.extend(
+                summary.at_peak.iter().map(|words| ("at the worst", format!("“{}”", words.expose()))),
+            );
         }
         lines.extend(full.conversation.tried.iter().map(|tried| {
             ("tried", format!("{}, {}: “{}”", clock(tried.at_s), tried.failed, tried.what.expose()))

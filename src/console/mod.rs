@@ -124,7 +124,9 @@ impl Said {
                 let is_final = self.is_final.unwrap_or(true);
                 Ok(Command::Transcript(Transcript { speaker, text, is_final, at }))
             }
-            _ => Err("send {\"speaker\":\"caller\",\"text\":\"…\",\"t\":12.5}: caller or agent; t, media seconds, may be missing"),
+            _ => Err(
+                "send {\"speaker\":\"caller\",\"text\":\"…\",\"t\":12.5}: caller or agent; t, media seconds, may be missing",
+            ),
         }
     }
 

@@ -79,7 +79,9 @@ pub fn parse(source: &str) -> Result<Vec<Line>, ScriptError> {
             return Err(refuse(format!("expected {LINES_MAX} lines at the most")));
         }
         let at = MediaTime::ZERO + MediaSpan::from_seconds(written.t);
-        let bot = |report| Told::Bot(BotEvent { report, intent: written.intent.clone(), prompt: written.prompt.clone() });
+        let bot = |report| {
+            Told::Bot(BotEvent { report, intent: written.intent.clone(), prompt: written.prompt.clone() })
+        };
         let told = match (written.speaker, &written.text, written.event, written.confidence) {
             (Some(speaker), Some(text), None, _) => Told::Said(speaker, text.clone()),
             (None, None, Some(Reported::NoMatch), _) => bot(BotReport::NoMatch),

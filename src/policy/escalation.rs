@@ -518,7 +518,10 @@ mod tests {
             ",
         );
         check("", "10.0  negative unheard\n 200.0 negative unheard\n 400.0  negative  unheard");
-        check("[cues]\nnegative_phrase = 0.0", "1.0 negative unheard\n 2.0 negative unheard\n 3.0 negative unheard");
+        check(
+            "[cues]\nnegative_phrase = 0.0",
+            "1.0 negative unheard\n 2.0 negative unheard\n 3.0 negative unheard",
+        );
     }
 
     #[test]
@@ -545,13 +548,22 @@ mod tests {
 
     #[test]
     fn cues_wait_for_the_cool_down_and_end_with_a_human() {
-        check("", "10.0 explicit escalated !explicit_request\n 11.0 declined cooldown\n 12.0 negative cooldown\n 13.0 negative cooldown\n 14.0 negative cooldown\n 42.0 negative escalated !negative_phrase");
-        check("", "10.0 suspend:human suspended\n 12.0 negative suspended\n 13.0 negative suspended\n 14.0 negative suspended");
+        check(
+            "",
+            "10.0 explicit escalated !explicit_request\n 11.0 declined cooldown\n 12.0 negative cooldown\n 13.0 negative cooldown\n 14.0 negative cooldown\n 42.0 negative escalated !negative_phrase",
+        );
+        check(
+            "",
+            "10.0 suspend:human suspended\n 12.0 negative suspended\n 13.0 negative suspended\n 14.0 negative suspended",
+        );
     }
 
     #[test]
     fn after_an_opt_out_the_voice_that_was_heard_counts_no_more_and_words_do() {
-        check("", "20.0 0.95 rising\n 21.0 suspend:opted_out suspended\n 22.0 negative suspended\n 22.5 explicit suspended !explicit_request");
+        check(
+            "",
+            "20.0 0.95 rising\n 21.0 suspend:opted_out suspended\n 22.0 negative suspended\n 22.5 explicit suspended !explicit_request",
+        );
     }
 
     #[test]
@@ -573,7 +585,8 @@ mod tests {
                     speech: MediaSpan(at.0),
                     probability: Probability::new(p).unwrap(),
                 });
-                let told = told.map(|(n, late)| (MediaTime(at.0 - 4_000 * (u64::from(late) % 4).min(i as u64)), cue(n)));
+                let told = told
+                    .map(|(n, late)| (MediaTime(at.0 - 4_000 * (u64::from(late) % 4).min(i as u64)), cue(n)));
                 let first = call.observe(at, scored);
                 let second = told.and_then(|(at, cue)| call.observe(at, Observation::Cue(cue)));
                 first.or(second).map(|_| i)

@@ -221,7 +221,8 @@ impl Policy {
     /// Reads a policy file; missing settings take the built-in policy's value.
     pub fn parse(source: &str) -> Result<Self, PolicyError> {
         let file: File = toml::from_str(source).map_err(|error| refuse(source, &error))?;
-        let File { version, frustration, instant, notice, capacity, cues, words, redact, advice, when } = file;
+        let File { version, frustration, instant, notice, capacity, cues, words, redact, advice, when } =
+            file;
         let tables = Tables { frustration, instant, notice, capacity, cues, words, redact, advice };
         let at =
             |range: Range<usize>, reason: String| PolicyError { line: line_of(source, range.start), reason };
@@ -234,8 +235,7 @@ impl Policy {
         if version.get_ref().trim().is_empty() || version.get_ref().len() > 64 {
             return Err(at(version.span(), "`version` must have 1 to 64 characters".into()));
         }
-        let rules =
-            change(&Rules::standard(), tables).map_err(|(range, reason)| at(range, reason))?;
+        let rules = change(&Rules::standard(), tables).map_err(|(range, reason)| at(range, reason))?;
         let mut overrides = Vec::with_capacity(when.len());
         for spanned in when {
             let range = spanned.span();
@@ -563,7 +563,8 @@ fn set_phrases(
     if let Some(phrases) = phrases {
         let wrong = |p: &String| p.len() > PHRASE_MAX || !p.chars().any(char::is_alphanumeric);
         if phrases.get_ref().len() > PHRASES_MAX || phrases.get_ref().iter().any(wrong) {
-            let wanted = format!("up to {PHRASES_MAX} phrases of up to {PHRASE_MAX} bytes, none of them empty");
+            let wanted =
+                format!("up to {PHRASES_MAX} phrases of up to {PHRASE_MAX} bytes, none of them empty");
             return Err((phrases.span(), format!("`{name}` takes {wanted}")));
         }
         *target = phrases.into_inner();

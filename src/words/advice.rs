@@ -47,7 +47,14 @@ mod tests {
     #[test]
     fn every_cue_has_an_opening_and_a_language_without_its_own_takes_the_english() {
         let cues = [
-            Cue::Frustration, Cue::ExplicitRequest, Cue::NegativePhrase, Cue::Repetition, Cue::NoProgress, Cue::BargeIn, Cue::LongWait, Cue::Manual,
+            Cue::Frustration,
+            Cue::ExplicitRequest,
+            Cue::NegativePhrase,
+            Cue::Repetition,
+            Cue::NoProgress,
+            Cue::BargeIn,
+            Cue::LongWait,
+            Cue::Manual,
         ];
         for cue in cues {
             let english = opening(None, cue, Some("en"), None);

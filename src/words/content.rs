@@ -59,7 +59,10 @@ impl Content {
 /// Edmundson's weighing of sentences (*New Methods in Automatic Extracting*, 1969) with three of his four clues: *key*, Luhn's significance of
 /// words by how often they come (1958); *location*, since callers say first why they call; *cue*, in which requests for a person
 /// and complaints about the call are stigma words: they are not the problem.
-pub fn problem<'a>(caller: impl IntoIterator<Item = &'a str>, others: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn problem<'a>(
+    caller: impl IntoIterator<Item = &'a str>,
+    others: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let lexicon = Lexicon::built_in();
     let sentences: Vec<(&str, Vec<Word>)> =
         caller.into_iter().flat_map(sentences).take(SENTENCES_MAX).map(|s| (s, words(s))).collect();
@@ -92,7 +95,9 @@ pub fn problem<'a>(caller: impl IntoIterator<Item = &'a str>, others: impl IntoI
 
 /// A text cut behind what ends sentences.
 pub fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(['.', '!', '?', '…', '\n', '。', '？', '！']).map(str::trim).filter(|s| !s.is_empty())
+    text.split_inclusive(['.', '!', '?', '…', '\n', '。', '？', '！'])
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
 }
 
 fn stem(word: &Word) -> String {
@@ -121,7 +126,11 @@ mod tests {
         check("My insurance already paid for the blood test", "the insurance has paid the blood test", true);
         check("Meine rote Lampe blinkt immer weiter", "Die rote Lampe blinkt!", true);
         check("I want to pay the bill", "I do not want a payment plan", false);
-        check("It says that I owe four hundred dollars for a blood test", "my insurance paid for that in August", false);
+        check(
+            "It says that I owe four hundred dollars for a blood test",
+            "my insurance paid for that in August",
+            false,
+        );
         check("yes", "yes", false);
         check("yes please do that", "yes please do that", false);
     }
@@ -130,7 +139,10 @@ mod tests {
     fn a_prompt_is_the_same_when_all_but_a_word_is() {
         let same = |a: &str, b: &str| Content::verbatim(&words(a)).is_same(&Content::verbatim(&words(b)));
         assert!(same("Which lamp is lit on your router?", "which lamp is lit on your router"));
-        assert!(!same("Sorry, I did not understand. Say pay now, or payment plan.", "Sorry, I did not understand."));
+        assert!(!same(
+            "Sorry, I did not understand. Say pay now, or payment plan.",
+            "Sorry, I did not understand."
+        ));
         assert!(same("How can I help?", "How can I help you?"));
     }
 
@@ -142,10 +154,15 @@ mod tests {
             "No! I said I do not want to pay! The bill is wrong! It was already paid!",
             "I want to talk to a person! I am sick of this!",
         ];
-        let bot = ["I can help with billing. In a few words, what is the problem?", "To make a payment, say, pay now."];
+        let bot = [
+            "I can help with billing. In a few words, what is the problem?",
+            "To make a payment, say, pay now.",
+        ];
         assert_eq!(
             problem(caller, bot),
-            Some("It says that I owe four hundred dollars for a blood test, but my insurance already paid for that in August.")
+            Some(
+                "It says that I owe four hundred dollars for a blood test, but my insurance already paid for that in August."
+            )
         );
         assert_eq!(problem(["I want to talk to a person right now"], bot), None);
         assert_eq!(problem(["Hello?", "Yes."], bot), None);

@@ -164,15 +164,20 @@ impl Lexicon {
         let mut lexicon = Self::default();
         for (name, spoken) in file {
             let number = Some(lexicon.languages.len());
-            let rows =
-                |rows: &[String]| rows.iter().map(|r| r.split_whitespace().map(Part::read).collect()).collect();
+            let rows = |rows: &[String]| {
+                rows.iter().map(|r| r.split_whitespace().map(Part::read).collect()).collect()
+            };
             let list = |text: &str| words(text).into_iter().map(|word| word.text).collect::<BTreeSet<_>>();
             let stop = list(&spoken.stop);
             lexicon.stop.extend(stop.iter().cloned());
             lexicon.fillers.extend(list(&spoken.fillers));
-            lexicon.digits.extend(spoken.digits.iter().zip('0'..='9').flat_map(|(word, digit)| {
-                words(word).into_iter().map(move |word| (word.text, digit))
-            }));
+            lexicon.digits.extend(
+                spoken
+                    .digits
+                    .iter()
+                    .zip('0'..='9')
+                    .flat_map(|(word, digit)| words(word).into_iter().map(move |word| (word.text, digit))),
+            );
             let mut all: Vec<(Kind, &str)> = Vec::new();
             all.extend(spoken.explicit_request.iter().map(|p| (Kind::Request, p.as_str())));
             all.extend(spoken.negative.iter().map(|p| (Kind::Negative, p.as_str())));
@@ -213,15 +218,21 @@ impl Lexicon {
         lexicon
     }
 
-    /// Every phrase in an utterance that is not negated, in the order of their ends; of the same kind those that lie within another are left out.
+    /// Every phrase in an utterance that is not negated, in the order of their ends; of the same kind those that overlap are one.
     pub fn find(&self, words: &[Word]) -> Vec<Hit> {
         let mut hits: Vec<Hit> = Vec::new();
-        for hit in self.run(words) {
-            let within = |a: &Hit, b: &Hit| a.kind == b.kind && a.from >= b.from && a.to <= b.to;
-            if !BUILT_IN.is_negated(words, &hit) && !hits.iter().any(|other| within(&hit, other)) {
-                hits.retain(|other| !within(other, &hit));
-                hits.push(hit);
+        for mut hit in self.run(words) {
+            if BUILT_IN.is_negated(words, &hit) {
+                continue;
             }
+            hits.retain(|other| {
+                let apart = other.kind != hit.kind || other.from >= hit.to || hit.from >= other.to;
+                if !apart {
+                    (hit.from, hit.to) = (hit.from.min(other.from), hit.to.max(other.to));
+                }
+                apart
+            });
+            hits.push(hit);
         }
         hits
     }
@@ -428,7 +439,8 @@ mod tests {
             let found = lexicon.find(&words(text));
             let has = |kind| found.iter().any(|hit| hit.kind == kind);
             let signs = [(Kind::Request, '!'), (Kind::Negative, '-')];
-            let told: String = signs.into_iter().filter(|(kind, _)| has(*kind)).map(|(_, sign)| sign).collect();
+            let told: String =
+                signs.into_iter().filter(|(kind, _)| has(*kind)).map(|(_, sign)| sign).collect();
             if told.replace("", "") != expected.replace('.', "") {
                 wrong.push(format!("{text:?}: expected {expected}, found {told:?}: {found:?}"));
             }
@@ -588,7 +600,8 @@ mod tests {
 
     #[test]
     fn a_policys_own_phrases_are_found_and_negated_in_any_language() {
-        let own = Lexicon::of_phrases([(Kind::Request, "Brian from Sales"), (Kind::Negative, "señor desastre")]);
+        let own =
+            Lexicon::of_phrases([(Kind::Request, "Brian from Sales"), (Kind::Negative, "señor desastre")]);
         let found = |text: &str| own.find(&words(text)).iter().map(|hit| hit.kind).collect::<Vec<_>>();
         assert_eq!(found("give me BRIAN, from sales"), []);
         assert_eq!(found("give me Brian from sales now"), [Kind::Request]);

@@ -35,7 +35,8 @@ pub fn words(text: &str) -> Vec<Word> {
             '.' | ',' | ':' if before.is_ascii_digit() && next.is_ascii_digit() => {}
             c if is_mark(c) => {}
             c if c.is_alphanumeric() => words.push(at, c),
-            '.' | ',' | ';' | ':' | '!' | '?' | '¡' | '¿' | '…' | '–' | '—' | '\n' | '。' | '、' | '？' | '！' => {
+            '.' | ',' | ';' | ':' | '!' | '?' | '¡' | '¿' | '…' | '–' | '—' | '\n' | '。' | '、' | '？'
+            | '！' => {
                 words.close(at);
                 words.clause += 1;
             }
@@ -156,7 +157,10 @@ mod tests {
         check("I DON'T want   an agent", "i dont want an agent");
         check("I don’t — stop! I've", "i dont / stop / ive");
         check("Können Sie mir HELFEN? Straße", "konnen sie mir helfen / strasse");
-        check("Je voudrais parler à l'humain, s'il vous plaît", "je voudrais parler a l humain / s il vous plait");
+        check(
+            "Je voudrais parler à l'humain, s'il vous plaît",
+            "je voudrais parler a l humain / s il vous plait",
+        );
         check("¿Señor? cafe\u{301}", "/ senor / cafe");
         check("İSTİYORUM ılık", "istiyorum ilik");
         check("\u{1109}\u{1161}\u{1105}\u{1161}\u{11B7}이랑", "사람이랑");
