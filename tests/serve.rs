@@ -270,6 +270,18 @@ async fn what_is_said_over_the_interface_reaches_the_call_and_events_are_resumed
     assert!(say("hold", "").await.starts_with("HTTP/1.1 202"));
     assert!(say("resume", "").await.starts_with("HTTP/1.1 202"));
     assert!(say("notice", "{\"given\":\"consent\"}").await.starts_with("HTTP/1.1 202"));
+    for (what, body, status) in [
+        ("transcript", "{\"speaker\":\"agent\",\"text\":\"How can I help?\",\"t\":0.0}", 202),
+        ("transcript", "{\"speaker\":\"caller\",\"text\":\"I don't want an ag\",\"final\":false}", 202),
+        ("transcript", "{\"speaker\":\"caller\"}", 400),
+        ("bot-event", "{\"event\":\"no_match\",\"intent\":\"pay\"}", 202),
+        ("bot-event", "{\"event\":\"low_confidence\"}", 400),
+        ("bot-event", "{\"event\":\"low_confidence\",\"confidence\":7}", 400),
+        ("bot-event", "{\"event\":\"escalation_refused\"}", 202),
+    ] {
+        let answer = say(what, body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{body}: {answer}");
+    }
     assert!(say("dtmf", "{\"key\":\"0\"}").await.starts_with("HTTP/1.1 202"));
     assert!(say("dtmf", "{\"key\":\"x\"}").await.starts_with("HTTP/1.1 400"));
     assert!(say("sing", "").await.starts_with("HTTP/1.1 404"));
@@ -280,6 +292,11 @@ async fn what_is_said_over_the_interface_reaches_the_call_and_events_are_resumed
         said.iter().any(|l| l.contains("\"type\":\"transfer\"") && l.contains("explicit_request")),
         "{said:#?}"
     );
+    assert!(
+        said.iter().any(|l| l.contains("\"text\":\"How can I help?\""))
+            && !said.iter().any(|l| l.contains(" ag\""))
+    );
+    assert!(said.iter().any(|l| l.contains("\"cue\":\"no_progress\"")), "{said:#?}");
     let followed = house.follow(0, said.len()).await;
     assert_eq!(followed, said, "every event since the first");
     assert_eq!(house.follow(2, said.len() - 2).await, said[2..]);

@@ -575,7 +575,9 @@ impl Decision {
                 format!("{reasons}; {words}")
             };
         }
-        self.tell(verdict.at, What::Cue { cue: verdict.cue, evidence: words.clone() }, outputs);
+        if verdict.cue == Cue::Frustration {
+            self.tell(verdict.at, What::Cue { cue: verdict.cue, evidence: words.clone() }, outputs);
+        }
         self.transfer_because(verdict, words, outputs);
     }
 

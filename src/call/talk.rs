@@ -1,6 +1,6 @@
 //! The words of one call, and the turns they belong to: what they are evidence of, and what the packet tells of them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::decision::push_bounded;
 use crate::{
@@ -271,14 +271,14 @@ impl Talk {
             None => self.cues.back().and_then(|cue| words_within(turns, cue.at_s, cue.at_s)),
         };
         let at_peak = at_peak.map(|words| bounded(words, QUOTE_MAX)).filter(|words| Some(*words) != problem);
-        let failed: BTreeSet<&str> = tried.iter().map(|t| t.what.expose().as_str()).collect();
-        let failed = failed.into_iter().map(|what| format!("\"{what}\"")).collect::<Vec<_>>().join(", ");
+        let mut failed: Vec<String> = tried.iter().map(|t| format!("\"{}\"", t.what.expose())).collect();
+        failed.dedup();
         let parts = [
             problem.map(|words| format!("Problem: \"{words}\"")),
-            (!failed.is_empty()).then(|| format!("Tried: {failed}")),
             at_peak.map(|words| format!("At the worst: \"{words}\"")),
+            (!failed.is_empty()).then(|| format!("Tried: {}", failed.join(", "))),
         ];
-        let words = parts.into_iter().flatten().collect::<Vec<_>>().join(" · ");
+        let words = parts.into_iter().flatten().collect::<Vec<_>>().join(" | ");
         let pii = |words: &str| Pii::new(words.to_owned());
         (!words.is_empty()).then(|| Summary {
             words: Pii::new(words),

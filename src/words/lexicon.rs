@@ -218,15 +218,21 @@ impl Lexicon {
         lexicon
     }
 
-    /// Every phrase in an utterance that is not negated, in the order of their ends; of the same kind those that lie within another are left out.
+    /// Every phrase in an utterance that is not negated, in the order of their ends; of the same kind those that overlap are one.
     pub fn find(&self, words: &[Word]) -> Vec<Hit> {
         let mut hits: Vec<Hit> = Vec::new();
-        for hit in self.run(words) {
-            let within = |a: &Hit, b: &Hit| a.kind == b.kind && a.from >= b.from && a.to <= b.to;
-            if !BUILT_IN.is_negated(words, &hit) && !hits.iter().any(|other| within(&hit, other)) {
-                hits.retain(|other| !within(other, &hit));
-                hits.push(hit);
+        for mut hit in self.run(words) {
+            if BUILT_IN.is_negated(words, &hit) {
+                continue;
             }
+            hits.retain(|other| {
+                let apart = other.kind != hit.kind || other.from >= hit.to || hit.from >= other.to;
+                if !apart {
+                    (hit.from, hit.to) = (hit.from.min(other.from), hit.to.max(other.to));
+                }
+                apart
+            });
+            hits.push(hit);
         }
         hits
     }
