@@ -235,7 +235,10 @@ allow_private = true
         verify = subprocess.run(
             [program, "audit", "verify", "--ledger", str(folder / "warmline.db"), "--json"], stdout=subprocess.PIPE
         )
-        rows = sqlite3.connect(folder / "warmline.db").execute("SELECT id, call, state FROM transfers").fetchall()
+        connection = sqlite3.connect(folder / "warmline.db")
+        rows = connection.execute("SELECT id, call, state FROM transfers").fetchall()
+        unfinished = connection.execute("SELECT record FROM transfers WHERE open = 1").fetchall()
+        last_words = (folder / "serve.log").read_text(errors="replace").splitlines()[-20:]
     states = collections.Counter(state for _, _, state in rows)
     known = {transfer for transfer, _, _ in rows}
     accepted = {transfer for transfer, _, state in rows if state == "accepted"}
@@ -267,7 +270,7 @@ allow_private = true
         )
     )
     if any(faults.values()) or verify.returncode != 0 or not rows:
-        print(f"kill_test: {faults}", file=sys.stderr)
+        print(f"kill_test: {faults}", *unfinished, *last_words, sep="\n", file=sys.stderr)
         sys.exit(1)
 
 
