@@ -22,7 +22,7 @@ COMPARE   := $(VENV)/bin/python tests/reference
 COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test peers lint bench speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
+.PHONY: help setup build demo test peers lint bench kill-test handoff-delay speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,14 @@ lint: ## format, clippy, documentation, the core alone, the program without capt
 bench: setup ## measure what a frame, a call and a score cost
 	$(CARGO) bench --locked
 
+kill-test: setup ## kill the server 200 times while calls ask for transfers: nothing lost, nothing executed twice
+	$(CARGO) build --release --locked $(FEATURES)
+	$(PYTHON) scripts/kill_test.py --program $(WARMLINE) --kills 200
+
+handoff-delay: setup ## measure how long a transfer takes to the wire while 200 calls are live
+	$(CARGO) build --release --locked
+	$(PYTHON) scripts/handoff_delay.py --program $(WARMLINE) --calls 200
+
 speed: setup ## replay ten minutes and an hour on one core: times real time, and memory
 	$(CARGO) build --release --locked $(FEATURES)
 	@mkdir -p target/speed
@@ -102,6 +110,7 @@ reference-check: reference-program ## the same on sixty clips, writing nothing (
 	$(COMPARE)/pitch.py --clips 60 $(COMPARE_WITH)
 	$(COMPARE)/egemaps.py --clips 60 $(COMPARE_WITH)
 	$(COMPARE)/parity.py --warmline $(WARMLINE)
+	$(COMPARE)/webhook.py --warmline $(WARMLINE)
 
 train-check: reference-program $(VENV)/train.stamp ## train both stages on a handful of clips, to see that the road is open; skipped where there are no CORPORA
 	@if test -f "$(CORPORA)/manifest.csv"; then \

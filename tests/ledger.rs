@@ -235,7 +235,6 @@ fn a_ledger_of_a_newer_program_and_a_file_of_another_are_left_alone() {
     assert!(open_existing(&none).err().unwrap().to_string().contains("no such file"));
     std::fs::write(&none, "no database at all, but long enough to be looked at".repeat(20)).unwrap();
     assert!(Ledger::open(Place::File(none)).is_err());
-    let _ = purge;
 }
 
 fn record(id: &str, call: &str) -> Record {

@@ -229,7 +229,10 @@ impl Events for Both {
 async fn retain(outbox: Arc<Outbox>, days: u32) {
     const DAY_MS: u64 = 86_400_000;
     let mut hours = interval(Duration::from_secs(3_600));
-    while days > 0 {
+    if days == 0 {
+        return;
+    }
+    loop {
         hours.tick().await;
         let now = outbox.now();
         let before = UnixMillis(now.0.saturating_sub(DAY_MS * u64::from(days)));

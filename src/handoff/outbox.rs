@@ -133,12 +133,15 @@ pub struct Outbox {
     policy: Mutex<Policy>,
     queue: Mutex<Queue>,
     shown: Mutex<BTreeMap<String, Shown>>,
-    calls: Mutex<BTreeMap<CallId, (String, Option<String>, Option<String>)>>,
+    calls: Mutex<BTreeMap<CallId, Known>>,
     counts: Counts,
 }
 
 /// Is told what happens to transfers, one object at a time; it must not wait.
 pub type Told = Box<dyn Fn(&Value) + Send + Sync>;
+
+/// Source, queue and intent of a live call.
+type Known = (String, Option<String>, Option<String>);
 
 /// A transfer that is under way, as the interface sees it.
 #[derive(Clone)]
@@ -761,7 +764,8 @@ impl Desk {
         let timeout = held.record.life.poll_timeout();
         let queue = held.record.queue.clone();
         let changed = held.record.life != before;
-        if changed || !held.is_kept || !entries.is_empty() || reply.is_some() {
+        let is_said = !entries.is_empty() || reply.is_some() || !outputs.is_empty();
+        if changed || is_said || !held.is_kept {
             let mut changes = Vec::new();
             if held.is_kept {
                 changes.push(Change::Stands(Box::new(held.record.clone())));

@@ -138,11 +138,11 @@ pub fn verify(connection: &Connection) -> rusqlite::Result<Result<Checked, Fault
         match (&raw.salt, &raw.body) {
             (Some(salt), Some(body)) => {
                 let said: Value = serde_json::from_str(body).unwrap_or_default();
-                if digest(salt, body) != raw.digest || said["call"].as_str() != raw.call.as_deref() {
+                if digest(salt, body) != raw.digest || text(&said, "call") != raw.call {
                     return fault("its detail is not what was hashed");
                 }
                 if matches!(raw.what.as_str(), "erasure" | "retention") {
-                    receipts.extend(ranges(&said["detail"]["entries"]).map(|(a, b)| (raw.n, a, b)));
+                    receipts.extend(ranges(said.pointer("/detail/entries")).map(|(a, b)| (raw.n, a, b)));
                 }
             }
             _ => erased.push(raw.n),
@@ -159,8 +159,8 @@ pub fn verify(connection: &Connection) -> rusqlite::Result<Result<Checked, Fault
     Ok(Ok(Checked { entries, erased: erased.len() as u64, head }))
 }
 
-fn ranges(value: &Value) -> impl Iterator<Item = (u64, u64)> + '_ {
-    value.as_array().into_iter().flatten().filter_map(|pair| {
+fn ranges(value: Option<&Value>) -> impl Iterator<Item = (u64, u64)> + '_ {
+    value.and_then(Value::as_array).into_iter().flatten().filter_map(|pair| {
         let pair = pair.as_array()?;
         Some((pair.first()?.as_u64()?, pair.get(1)?.as_u64()?))
     })
@@ -196,7 +196,6 @@ impl Raw {
     fn written(self) -> Written {
         let mut said: Value =
             self.body.as_deref().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
-        let text = |said: &Value, key: &str| said[key].as_str().map(str::to_owned);
         Written {
             n: self.n,
             at: rfc3339(UnixMillis(self.at)),
@@ -209,6 +208,10 @@ impl Raw {
             previous: self.previous,
         }
     }
+}
+
+fn text(said: &Value, key: &str) -> Option<String> {
+    said.get(key)?.as_str().map(str::to_owned)
 }
 
 fn digest(salt: &str, body: &str) -> String {
@@ -224,10 +227,12 @@ fn hash(previous: &str, n: u64, at: u64, what: &str, digest: &str) -> String {
 fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            let inside: Vec<String> =
-                keys.iter().map(|key| format!("{}:{}", json!(key), canonical(&map[*key]))).collect();
+            let mut pairs: Vec<(&String, &Value)> = map.iter().collect();
+            pairs.sort_by_key(|(key, _)| *key);
+            let inside: Vec<String> = pairs
+                .into_iter()
+                .map(|(key, value)| format!("{}:{}", json!(key), canonical(value)))
+                .collect();
             format!("{{{}}}", inside.join(","))
         }
         Value::Array(values) => {

@@ -544,9 +544,19 @@ impl Life {
                 self.over(End::CallerGone);
             }
             Answer::Accepted if matches!(self.phase, Phase::Accepted | Phase::Ringing { .. }) => {}
-            // What it means depends on what the attempt comes to.
-            answer if under_way => self.told = Some(answer),
-            answer => self.apply(now, answer),
+            answer @ (Answer::Accepted
+            | Answer::Ringing
+            | Answer::Declined(_)
+            | Answer::NoAnswer
+            | Answer::Busy
+            | Answer::Voicemail) => {
+                if under_way {
+                    // What it means depends on what the attempt comes to.
+                    self.told = Some(answer);
+                } else {
+                    self.apply(now, answer);
+                }
+            }
         }
     }
 
@@ -789,7 +799,7 @@ mod tests {
             let (said, expected) = line.split_once('>').unwrap();
             let words: Vec<&str> = said.split_whitespace().collect();
             let seconds: f64 = words[0].parse().unwrap();
-            let now = UnixMillis((1_000.0 * seconds) as u64);
+            let now = UnixMillis(u64::try_from(Duration::from_secs_f64(seconds).as_millis()).unwrap());
             let life = life.get_or_insert_with(|| Life::new("story", plan.clone(), now));
             let attempt = life.attempts().last().map_or(0, |a| a.n);
             let mut done = Vec::new();
