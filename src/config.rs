@@ -5,14 +5,17 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::Range,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use toml::Spanned;
 
+pub use crate::handoff::settings::Secret;
 use crate::{
+    handoff::{Connector, ConnectorTable, World},
     ingest::{Door, Gate, Role, Token, gate::SOURCES, rtp::Port},
     policy::{Notice, settings},
     switchboard::Assumed,
@@ -31,6 +34,8 @@ pub struct Config {
     pub model: Model,
     /// `[policy]`.
     pub policy: PolicyFile,
+    /// `[handoff]`.
+    pub handoff: Handoff,
     /// `[limits]`.
     pub limits: Limits,
 }
@@ -66,16 +71,6 @@ pub struct TokenTable {
     pub role: Spanned<String>,
     /// Where the token is.
     pub secret: Secret,
-}
-
-/// Where a secret is; never the secret itself, so that a configuration may be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Secret {
-    /// In an environment variable.
-    Env(String),
-    /// In a file, less the white space around it.
-    File(PathBuf),
 }
 
 /// One protocol.
@@ -144,6 +139,17 @@ pub struct PolicyFile {
     pub file: Option<PathBuf>,
 }
 
+/// Where callers are handed over to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Handoff {
+    /// `[[handoff.connector]]`, of which serde sees no more than that they are there.
+    connector: Vec<IgnoredAny>,
+    /// The same, read: the first is tried first, those behind it are its alternates, and alerts are told beside.
+    #[serde(skip)]
+    pub connectors: Vec<ConnectorTable>,
+}
+
 /// How much there may be of everything.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -193,6 +199,8 @@ const KEYS: &[&str] = &[
     "media",
     "model",
     "policy",
+    "handoff",
+    "connector",
     "limits",
     "listen",
     "public_url",
@@ -243,7 +251,7 @@ impl Config {
     /// # Errors
     /// When a key is not known, a value is not one, or it would let anybody in from anywhere.
     pub fn parse(source: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(source).map_err(|error| {
+        let mut config: Self = toml::from_str(source).map_err(|error| {
             let (line, reason) = settings::fault(source, &error, KEYS);
             ConfigError::Line { line, reason }
         })?;
@@ -251,6 +259,8 @@ impl Config {
             line: settings::line_of(source, range.start),
             reason,
         };
+        config.handoff.connectors =
+            ConnectorTable::read(source).map_err(|(line, reason)| ConfigError::Line { line, reason })?;
         for (name, media) in &config.media {
             let known = || SOURCES.into_iter().chain(["audiohook", "audiosocket", "rtp"]);
             if !known().any(|source| source == name) {
@@ -344,6 +354,18 @@ impl Config {
         Ok(Gate { tokens, doors, public_url: self.server.public_url.clone() })
     }
 
+    /// What hands callers over, in the order of the file.
+    ///
+    /// # Errors
+    /// When a secret cannot be read, or is none of its kind.
+    pub fn connectors(&self, world: &World<'_>) -> Result<Vec<Arc<dyn Connector>>, ConfigError> {
+        let connect = |table: &ConnectorTable| {
+            let line = table.line;
+            table.connect(world).map_err(|reason| ConfigError::Line { line, reason })
+        };
+        self.handoff.connectors.iter().map(connect).collect()
+    }
+
     /// Where AudioSocket is listened for, and whether its calls must be announced; `None` without `[media.audiosocket]`.
     pub fn audiosocket(&self) -> Option<(SocketAddr, bool)> {
         let media = self.media.get("audiosocket")?.get_ref();
@@ -425,6 +447,10 @@ impl Config {
                 notice,
                 "what callers have been told where a start does not say it",
             ));
+        }
+        for connector in &self.handoff.connectors {
+            let meaning = "what hands callers over; those behind it are tried if it cannot";
+            lines.push((format!("handoff.connector {}", connector.name), connector.words(), meaning));
         }
         lines
     }

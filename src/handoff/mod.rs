@@ -2,4 +2,12 @@
 
 mod connector;
 
+pub mod ari;
+pub mod http;
+pub mod settings;
+pub mod stream;
+pub mod twilio;
+
 pub use connector::{Answer, Carries, Connector, Failure, Offer, Tier};
+pub use settings::{ConnectorTable, World};
+pub use stream::HandBack;
