@@ -11,9 +11,9 @@ use toml::{
 };
 
 use super::{
-    Answer, Carries, Connector, Failure, HandBack, Offer, Tier, ari,
+    Answer, Carries, Connector, Failure, HandBack, Offer, Tier, ami, ari, chat, esl, genesys,
     http::{Guard, Http},
-    stream, twilio,
+    jambonz, nats, pager, stream, telnyx, twilio,
 };
 use crate::policy::settings::{fault, line_of};
 
@@ -101,7 +101,21 @@ pub struct ConnectorTable {
 }
 
 /// Every kind, in the order of the README.
-pub const KINDS: [&str; 5] = ["webhook", "twilio", "signalwire", "ari", "stream"];
+pub const KINDS: [&str; 13] = [
+    "webhook",
+    "stream",
+    "twilio",
+    "signalwire",
+    "telnyx",
+    "jambonz",
+    "genesys",
+    "ari",
+    "ami",
+    "esl",
+    "nats",
+    "chat",
+    "pagerduty",
+];
 
 fn kind(name: &str, table: Spanned<DeValue<'_>>) -> Option<Result<Arc<dyn Settings>, toml::de::Error>> {
     fn read<T: Settings + DeserializeOwned + 'static>(
@@ -111,10 +125,18 @@ fn kind(name: &str, table: Spanned<DeValue<'_>>) -> Option<Result<Arc<dyn Settin
     }
     Some(match name {
         "webhook" => read::<WebhookTable>(table),
+        "stream" => read::<stream::StreamTable>(table),
         "twilio" => read::<twilio::TwilioTable>(table),
         "signalwire" => read::<twilio::SignalwireTable>(table),
+        "telnyx" => read::<telnyx::TelnyxTable>(table),
+        "jambonz" => read::<jambonz::JambonzTable>(table),
+        "genesys" => read::<genesys::GenesysTable>(table),
         "ari" => read::<ari::AriTable>(table),
-        "stream" => read::<stream::StreamTable>(table),
+        "ami" => read::<ami::AmiTable>(table),
+        "esl" => read::<esl::EslTable>(table),
+        "nats" => read::<nats::NatsTable>(table),
+        "chat" => read::<chat::ChatTable>(table),
+        "pagerduty" => read::<pager::PagerTable>(table),
         _ => return None,
     })
 }
