@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use warmline::{
     config::Config,
-    handoff::{Answer, Connector, Failure, HandBack, Offer, World, settings::Secret},
+    handoff::{
+        Answer, Connector, Failure, HandBack, Offer, World,
+        settings::{KINDS, Secret},
+    },
     packet::{CallContext, Consent, ContextPacket, Conversation, Full, Provenance, Trend, Trigger},
     policy::{Cue, Notice},
     units::Probability,
@@ -287,8 +290,8 @@ async fn a_pbx_that_falls_silent_before_the_last_word_may_be_asked_again_and_aft
         ("asterisk", AMI, 3, Kind::Again(None)),
         ("asterisk", AMI, 4, Kind::Unknown),
         ("freeswitch", ESL, 0, Kind::Again(None)),
-        ("freeswitch", ESL, 3, Kind::Again(None)),
-        ("freeswitch", ESL, 4, Kind::Unknown),
+        ("freeswitch", ESL, 5, Kind::Again(None)),
+        ("freeswitch", ESL, 6, Kind::Unknown),
     ] {
         for close in [true, false] {
             let pbx = Pbx::start(kind, "there", Some((silent_after, close))).await;
@@ -308,19 +311,14 @@ async fn a_call_is_transferred_by_freeswitch_with_its_context_in_variables() {
     let esl = pbx.connector(ESL);
     assert_eq!(esl.read_again(&offer("q", uuid)).await, Ok(None), "not transferred yet");
     assert_eq!(esl.offer(&offer(&EVIL.repeat(20), uuid)).await, Ok(Answer::Accepted));
-    let said: Vec<String> = pbx.said().iter().map(|message| message["Command"].clone()).collect();
-    assert_eq!(
-        said[3..6],
-        [
-            "auth s3cret".to_owned(),
-            format!("api uuid_setvar {uuid} warmline_ref {UUI}"),
-            format!("api uuid_setvar {uuid} warmline_transfer {TRANSFER}")
-        ]
-    );
-    let context = said[6].strip_prefix(&format!("api uuid_setvar {uuid} warmline_context ")).unwrap();
-    let context: Value = serde_json::from_slice(&STANDARD.decode(context).unwrap()).unwrap();
-    assert_eq!(context["reason"], "frustration");
-    assert_eq!(said[7], format!("api uuid_transfer {uuid} 5000 XML default"));
+    let mut said: Vec<String> = pbx.said().iter().map(|message| message["Command"].clone()).collect();
+    said.drain(..3); // What was read before.
+    let set = |name: &str, value: &str| format!("api uuid_setvar {uuid} warmline_{name} {value}");
+    let history = format!("api uuid_getvar {uuid} transfer_history");
+    assert_eq!(said[..4], ["auth s3cret".to_owned(), history, set("before", "1"), set("ref", UUI)]);
+    let context = STANDARD.decode(said[4].strip_prefix(&set("context", "")).unwrap()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&context).unwrap()["reason"], "frustration");
+    assert_eq!(said[5..], [set("transfer", TRANSFER), format!("api uuid_transfer {uuid} 5000 XML default")]);
     assert_eq!(esl.read_again(&offer("q", uuid)).await, Ok(Some(Answer::Accepted)));
     assert_eq!(esl.read_again(&offer("q", "gone")).await, Ok(Some(Answer::CallerGone)));
     assert_eq!(esl.offer(&offer("q", "gone")).await, Ok(Answer::CallerGone));
@@ -681,6 +679,23 @@ const AMI: &str = "kind = \"ami\"\nuser = \"warmline\"\npassword = { env = \"S\"
 const ESL: &str = "kind = \"esl\"\npassword = { env = \"S\" }\ntarget = \"5000 XML default\"";
 const GENESYS: &str = "kind = \"genesys\"\nregion = \"mypurecloud.ie\"\nclient_id = \"client\"\nsecret = { env = \"S\" }\ntarget = \"queue:11111111-2222-4333-8444-555555555555\"\nallow_private = true";
 const CONVERSATION: &str = "aaaaaaaa-2222-4333-8444-555555555555";
+
+#[test]
+fn every_example_is_read_and_every_kind_has_one() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/handoff");
+    let mut kinds = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let config = Config::parse(&std::fs::read_to_string(&path).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(!config.handoff.connectors.is_empty(), "{}", path.display());
+        kinds.extend(config.handoff.connectors.into_iter().map(|table| table.kind));
+    }
+    let all: std::collections::BTreeSet<String> = KINDS.iter().map(|kind| (*kind).to_owned()).collect();
+    assert_eq!(kinds, all);
+    let readme = include_str!("../README.md");
+    assert!(KINDS.iter().all(|kind| readme.contains(&format!("`{kind}`"))), "the README names every kind");
+}
 
 fn twilio_table(target: &str, more: &str) -> String {
     format!(
@@ -1112,9 +1127,16 @@ fn switch(command: &str, channel: &str, said: &Arc<Mutex<Vec<BTreeMap<String, St
             assert!(value.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=-".contains(&b)), "{value}");
             api("+OK\n")
         }
-        ["api", "uuid_getvar", _, "transfer_source"] => {
-            let done = said.lock().unwrap().iter().any(|m| m["Command"].contains("uuid_transfer"));
-            api(if done { "1700000000:x:bl_xfer:5000/default/XML" } else { "_undef_" })
+        // It had been there once before this story.
+        ["api", "uuid_getvar", _, "transfer_history"] => {
+            let told = said.lock().unwrap().iter().filter(|m| m["Command"].contains("uuid_transfer")).count();
+            api(&vec!["1700000000:x:bl_xfer:5000/default/XML"; 1 + told].join("|:"))
+        }
+        ["api", "uuid_getvar", _, name] => {
+            let set = format!("api uuid_setvar {channel} {name} ");
+            let said = said.lock().unwrap();
+            let value = said.iter().rev().find_map(|m| m["Command"].strip_prefix(&set));
+            api(value.unwrap_or("_undef_"))
         }
         ["api", "uuid_transfer", _, "5000", "XML", "default"] => api("+OK\n"),
         other => panic!("FreeSWITCH was told to {other:?}"),

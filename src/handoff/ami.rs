@@ -14,11 +14,8 @@ use super::{
     socket::{Socket, field, host_and_port},
 };
 
-/// Bytes of the brief as JSON in `WARMLINE_CONTEXT`: as base64 it must fit a line.
+/// Bytes of the brief as JSON in `WARMLINE_CONTEXT`: as base64 it must fit a line, of which Asterisk reads 1,024 bytes (`manager.c`).
 pub const CONTEXT_MAX: usize = 700;
-
-/// Bytes of a line that Asterisk reads (`manager.c`); the rest of a longer one is lost.
-pub const LINE_MAX: usize = 1_023;
 
 /// Messages that are passed over while the answer is awaited: events, answers to others.
 pub const OTHERS_MAX: usize = 1_000;
@@ -149,7 +146,7 @@ impl Ami {
     fn channel<'o>(&self, offer: &'o Offer) -> Result<&'o str, Failure> {
         let keys: Vec<&str> = self.table.channel_from.as_deref().into_iter().collect();
         let channel = offer.carrier_id(&keys);
-        // A `/` is a pattern and a `*` or `,` another channel's only where AMI reads lists; a name has none of the latter two.
+        // What begins with `/` is a pattern of many channels.
         let good = |b: u8| b.is_ascii_alphanumeric() || b"/-_.@:;+#".contains(&b);
         if !channel.is_empty()
             && channel.len() <= 255

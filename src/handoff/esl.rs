@@ -112,6 +112,12 @@ impl Events {
         let (_, body) = self.message("api/response").await?;
         Ok(body.trim().to_owned())
     }
+
+    /// How often a channel has been transferred to an extension: `transfer_history` has `…:bl_xfer:extension/context/dialplan` of each.
+    async fn transfers_to(&mut self, channel: &str, target: &[&str]) -> Result<usize, String> {
+        let history = self.api(&["uuid_getvar", channel, "transfer_history"]).await?;
+        Ok(history.matches(&format!(":bl_xfer:{}/", target.first().unwrap_or(&""))).count())
+    }
 }
 
 fn again(why: String) -> Failure {
@@ -170,17 +176,20 @@ impl Esl {
     }
 
     /// `warmline_ref`, `warmline_transfer` and `warmline_context` (base64 of JSON): no value has a space, a `;` or the caller's text.
+    /// `warmline_before` is how often the call has been there already, to read the attempt again by.
     async fn transfer(&self, offer: &Offer) -> Result<Answer, Failure> {
         let (target, channel) = (self.target(offer)?, self.channel(offer)?);
         let json = |brief: &BTreeMap<String, String>| serde_json::to_vec(brief).unwrap_or_default();
         let brief = offer.brief_within(CONTEXT_MAX, &|brief| json(brief).len());
         let id: String = offer.transfer.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-        let variables = [
-            ("warmline_ref", offer.packet.reference.uui.clone()),
-            ("warmline_transfer", id),
-            ("warmline_context", STANDARD.encode(json(&brief))),
-        ];
         let mut events = self.login(offer).await?;
+        let before = events.transfers_to(channel, &target).await.map_err(again)?;
+        let variables = [
+            ("warmline_before", before.to_string()),
+            ("warmline_ref", offer.packet.reference.uui.clone()),
+            ("warmline_context", STANDARD.encode(json(&brief))),
+            ("warmline_transfer", id),
+        ];
         for (name, value) in &variables {
             let answer = events.api(&["uuid_setvar", channel, name, value]).await.map_err(again)?;
             if done(&answer)?.is_none() {
@@ -194,16 +203,20 @@ impl Esl {
         Ok(done(&answer)?.map_or(Answer::CallerGone, |()| Answer::Accepted))
     }
 
-    /// A channel that was transferred says so: `transfer_source` = `…:bl_xfer:extension/context/dialplan`.
+    /// A channel knows where it has been transferred to: once more than before, or not.
     async fn read(&self, offer: &Offer) -> Result<Option<Answer>, Failure> {
         let (target, channel) = (self.target(offer)?, self.channel(offer)?);
         let mut events = self.login(offer).await?;
         if events.api(&["uuid_exists", channel]).await.map_err(again)? == "false" {
             return Ok(Some(Answer::CallerGone));
         }
-        let source = events.api(&["uuid_getvar", channel, "transfer_source"]).await.map_err(again)?;
-        let mark = format!(":bl_xfer:{}/", target.first().unwrap_or(&""));
-        Ok(source.contains(&mark).then_some(Answer::Accepted))
+        if events.api(&["uuid_getvar", channel, "warmline_transfer"]).await.map_err(again)? != offer.transfer
+        {
+            return Ok(None);
+        }
+        let before = events.api(&["uuid_getvar", channel, "warmline_before"]).await.map_err(again)?;
+        let now = events.transfers_to(channel, &target).await.map_err(again)?;
+        Ok(before.parse().is_ok_and(|before: usize| now > before).then_some(Answer::Accepted))
     }
 }
 
