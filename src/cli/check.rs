@@ -96,7 +96,7 @@ fn configured(arguments: &Arguments, findings: &mut Vec<Finding>) -> ScoringArgu
             findings.push(Finding { what: "credentials", result });
             let world = World { secret: &super::serve::secret, hand_back: Arc::new(NoCalls) };
             for table in &config.handoff.connectors {
-                let result = table.connect(&world).map(|_| format!("{}: {}", table.name, table.words()));
+                let result = table.connect(&world).map(|_| format!("{}: its secrets are read", table.name));
                 findings.push(Finding { what: "connector", result: result.map_err(anyhow::Error::msg) });
             }
             super::serve::scoring(&arguments.scoring, &config)

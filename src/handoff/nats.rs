@@ -120,11 +120,13 @@ impl Nats {
             (_, None) => ConnectOptions::new(),
         };
         let options = options.name("warmline").require_tls(self.table.tls).connection_timeout(self.timeout);
-        let client = options.connect(&self.table.address).await.map_err(|error| match error.kind() {
-            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+        let client = options.connect(&self.table.address).await.map_err(|error| {
+            let kind = error.kind();
+            if matches!(kind, ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation) {
                 Failure::Never("NATS refuses the credentials".into())
+            } else {
+                again(&error.to_string())
             }
-            _ => again(&error.to_string()),
         })?;
         *kept = Some(client.clone());
         Ok(client)
