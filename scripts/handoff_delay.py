@@ -81,7 +81,7 @@ notice = "consent"
 [[handoff.connector]]
 kind = "webhook"
 url = "http://127.0.0.1:{hook}/"
-secret = {{ env = "HOOK_SECRET" }}
+secrets = [{{ env = "HOOK_SECRET" }}]
 allow_private = true
 """
         )

@@ -206,7 +206,7 @@ deadline_s = 60
 [[handoff.connector]]
 kind = "webhook"
 url = "http://127.0.0.1:{hook}/"
-secret = {{ env = "HOOK_SECRET" }}
+secrets = [{{ env = "HOOK_SECRET" }}]
 allow_private = true
 """
         )

@@ -10,11 +10,12 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use toml::Spanned;
 
+pub use crate::handoff::settings::Secret;
 use crate::{
-    handoff::{Connector, outbox, settings as connectors},
+    handoff::{Connector, ConnectorTable, World, outbox},
     ingest::{Door, Gate, Role, Token, gate::SOURCES, rtp::Port},
     ledger::Place,
     policy::{Notice, settings},
@@ -34,14 +35,14 @@ pub struct Config {
     pub model: Model,
     /// `[policy]`.
     pub policy: PolicyFile,
-    /// `[limits]`.
-    pub limits: Limits,
+    /// `[handoff]`.
+    pub handoff: Handoff,
     /// `[ledger]`.
     pub ledger: Option<LedgerFile>,
     /// `[retention]`.
     pub retention: Retention,
-    /// `[handoff]`.
-    pub handoff: Handoff,
+    /// `[limits]`.
+    pub limits: Limits,
 }
 
 /// Where the program listens, and to whom.
@@ -87,16 +88,6 @@ pub struct TokenTable {
     pub role: Spanned<String>,
     /// Where the token is.
     pub secret: Secret,
-}
-
-/// Where a secret is; never the secret itself, so that a configuration may be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Secret {
-    /// In an environment variable.
-    Env(String),
-    /// In a file, less the white space around it.
-    File(PathBuf),
 }
 
 /// One protocol.
@@ -227,39 +218,17 @@ pub struct Handoff {
     pub ring_s: u64,
     /// How long a transfer may wait for a free human, seconds.
     pub wait_s: u64,
-    /// Receivers, the first tried first.
-    pub connector: Vec<ConnectorTable>,
+    /// `[[handoff.connector]]`, of which serde sees no more than that they are there.
+    connector: Vec<IgnoredAny>,
+    /// The same, read: the first is tried first, those behind it are its alternates, and alerts are told beside.
+    #[serde(skip)]
+    pub connectors: Vec<ConnectorTable>,
 }
 
 impl Default for Handoff {
     fn default() -> Self {
-        Self { deadline_s: 30, ring_s: 60, wait_s: 900, connector: Vec::new() }
+        Self { deadline_s: 30, ring_s: 60, wait_s: 900, connector: Vec::new(), connectors: Vec::new() }
     }
-}
-
-/// `[[handoff.connector]]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConnectorTable {
-    /// `webhook`.
-    pub kind: String,
-    /// Its name in events and metrics; none: its kind.
-    pub name: Option<String>,
-    /// Where it goes.
-    pub url: String,
-    /// What signs.
-    pub secret: Secret,
-    /// What signed before, while receivers still check it.
-    #[serde(default)]
-    pub former_secret: Vec<Secret>,
-    /// Whether the envelope is a CloudEvent.
-    #[serde(default)]
-    pub cloud_events: bool,
-    /// Whether addresses of this machine and of private networks are allowed.
-    #[serde(default)]
-    pub allow_private: bool,
-    /// Seconds an answer may take.
-    pub timeout_s: Option<u64>,
 }
 
 /// Why a configuration was refused.
@@ -289,6 +258,8 @@ const KEYS: &[&str] = &[
     "media",
     "model",
     "policy",
+    "handoff",
+    "connector",
     "limits",
     "listen",
     "tls",
@@ -358,7 +329,7 @@ impl Config {
     /// # Errors
     /// When a key is not known, a value is not one, or it would let anybody in from anywhere.
     pub fn parse(source: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(source).map_err(|error| {
+        let mut config: Self = toml::from_str(source).map_err(|error| {
             let (line, reason) = settings::fault(source, &error, KEYS);
             ConfigError::Line { line, reason }
         })?;
@@ -366,6 +337,8 @@ impl Config {
             line: settings::line_of(source, range.start),
             reason,
         };
+        config.handoff.connectors =
+            ConnectorTable::read(source).map_err(|(line, reason)| ConfigError::Line { line, reason })?;
         for (name, media) in &config.media {
             let known = || SOURCES.into_iter().chain(["audiohook", "audiosocket", "rtp"]);
             if !known().any(|source| source == name) {
@@ -477,7 +450,7 @@ impl Config {
     pub fn ledger(&self) -> Place {
         match &self.ledger {
             Some(ledger) => Place::File(ledger.path.clone()),
-            None if !self.handoff.connector.is_empty() => Place::File(LedgerFile::default().path),
+            None if !self.handoff.connectors.is_empty() => Place::File(LedgerFile::default().path),
             None => Place::Memory,
         }
     }
@@ -493,37 +466,16 @@ impl Config {
         }
     }
 
-    /// Where transfers go, the first tried first. `read` finds the secrets.
+    /// What hands callers over, in the order of the file.
     ///
     /// # Errors
-    /// When a secret cannot be read, or a table makes no connector.
-    pub fn connectors(
-        &self,
-        read: &dyn Fn(&Secret) -> Result<String, String>,
-    ) -> Result<Vec<Arc<dyn Connector>>, ConfigError> {
-        let mut tables = Vec::new();
-        for table in &self.handoff.connector {
-            let find = |secret: &Secret| {
-                let what = format!("[[handoff.connector]] {}", table.name.as_ref().unwrap_or(&table.kind));
-                read(secret)
-                    .map(|text| text.trim().to_owned())
-                    .map_err(|why| ConfigError::Secret { what, why })
-            };
-            let secrets = std::iter::once(&table.secret)
-                .chain(&table.former_secret)
-                .map(find)
-                .collect::<Result<_, _>>()?;
-            tables.push(connectors::Table {
-                kind: table.kind.clone(),
-                name: table.name.clone(),
-                url: table.url.clone(),
-                secrets,
-                cloud_events: table.cloud_events,
-                allow_private: table.allow_private,
-                timeout_s: table.timeout_s,
-            });
-        }
-        connectors::connectors(&tables).map_err(|reason| ConfigError::Line { line: 1, reason })
+    /// When a secret cannot be read, or is none of its kind.
+    pub fn connectors(&self, world: &World<'_>) -> Result<Vec<Arc<dyn Connector>>, ConfigError> {
+        let connect = |table: &ConnectorTable| {
+            let line = table.line;
+            table.connect(world).map_err(|reason| ConfigError::Line { line, reason })
+        };
+        self.handoff.connectors.iter().map(connect).collect()
     }
 
     /// Where AudioSocket is listened for, and whether its calls must be announced; `None` without `[media.audiosocket]`.
@@ -602,18 +554,6 @@ impl Config {
                 self.retention.days.to_string(),
                 "days after which they are erased; 0: never",
             ),
-            (
-                "handoff.connector".into(),
-                or(
-                    handoff
-                        .connector
-                        .iter()
-                        .map(|c| c.name.clone().unwrap_or(c.kind.clone()))
-                        .reduce(|a, b| format!("{a}, {b}")),
-                    "none",
-                ),
-                "where transfers go, the first tried first",
-            ),
             ("handoff.deadline_s".into(), handoff.deadline_s.to_string(), "seconds a transfer is offered"),
             ("handoff.ring_s".into(), handoff.ring_s.to_string(), "seconds a telephone may ring"),
             (
@@ -644,6 +584,10 @@ impl Config {
                 notice,
                 "what callers have been told where a start does not say it",
             ));
+        }
+        for connector in &self.handoff.connectors {
+            let meaning = "what hands callers over; those behind it are tried if it cannot";
+            lines.push((format!("handoff.connector {}", connector.name), connector.words(), meaning));
         }
         lines
     }

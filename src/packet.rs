@@ -35,6 +35,29 @@ pub struct ContextPacket {
     pub full: Full,
 }
 
+/// The tiers of a packet, the smallest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Id, score and reason.
+    Ref,
+    /// A flat map of strings.
+    Brief,
+    /// Everything.
+    Full,
+}
+
+/// A packet as one carrier takes it: of the tier that was asked for, or of the largest one that fits. As JSON it is that tier.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Fitted {
+    /// [`Reference::uui`], [`REF_LEN`] hexadecimal characters.
+    Ref(String),
+    /// What fits of the middle tier, with `transfer_id` always in it.
+    Brief(BTreeMap<String, String>),
+    /// The packet; its full tier may be thinned.
+    Full(Box<ContextPacket>),
+}
+
 /// The smallest tier: enough to fetch the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
@@ -299,6 +322,122 @@ impl ContextPacket {
         let reference = Reference::new(transfer, full.trigger.cue, full.trigger.probability);
         Self { schema: SCHEMA.into(), brief: brief(&reference, &full), reference, full }
     }
+
+    /// As much of the packet as `bytes_max` bytes of JSON hold, of `tier` at the most; never anything broken. The full tier is
+    /// thinned first, the least important part first: the trend's oldest half again and again, then the oldest turns, the oldest
+    /// keys, the weakest moments, the last of the metadata. What still does not fit becomes a brief
+    /// ([`ContextPacket::brief_within`]), and at last the [`Fitted::Ref`], which is [`REF_LEN`] bytes whatever the limit.
+    pub fn fit(&self, tier: Tier, bytes_max: usize) -> Fitted {
+        if tier == Tier::Full
+            && let Some(packet) = self.thinned(bytes_max)
+        {
+            return Fitted::Full(Box::new(packet));
+        }
+        if tier >= Tier::Brief {
+            let brief = self.brief_within(bytes_max, &json_len);
+            if brief.contains_key("transfer_id") {
+                return Fitted::Brief(brief);
+            }
+        }
+        Fitted::Ref(self.reference.uui.clone())
+    }
+
+    /// What of the brief fits `bytes_max` as `size` counts it, the most important key first ([`BRIEF_ORDER`], then the others by
+    /// name). A value of several words is cut to what is left; any other that does not fit is left out. Empty if `transfer_id`
+    /// does not fit.
+    pub fn brief_within(
+        &self,
+        bytes_max: usize,
+        size: &dyn Fn(&BTreeMap<String, String>) -> usize,
+    ) -> BTreeMap<String, String> {
+        let mut fitting = BTreeMap::new();
+        let known = BRIEF_ORDER.iter().copied();
+        let others = self.brief.keys().map(String::as_str).filter(|key| !BRIEF_ORDER.contains(key));
+        for (key, value) in known.chain(others).filter_map(|key| Some((key, self.brief.get(key)?))) {
+            let ends = value.char_indices().map(|(at, c)| at + c.len_utf8());
+            let words = value.contains(' ');
+            let ends: Vec<usize> = if words { ends.collect() } else { vec![value.len()] };
+            let mut fits = |end: &usize| {
+                fitting.insert(key.to_owned(), value.get(..*end).unwrap_or_default().to_owned());
+                size(&fitting) <= bytes_max
+            };
+            let whole = fits(&value.len());
+            let longest = if whole { ends.len() } else { ends.partition_point(&mut fits) };
+            match longest.checked_sub(1).and_then(|n| ends.get(n)) {
+                Some(&end) if whole || end >= WORDS_MIN => {
+                    fitting.insert(key.to_owned(), value.get(..end).unwrap_or_default().to_owned());
+                }
+                Some(_) | None => {
+                    fitting.remove(key);
+                }
+            }
+            if key == "transfer_id" && !fitting.contains_key(key) {
+                break;
+            }
+        }
+        fitting
+    }
+
+    fn thinned(&self, bytes_max: usize) -> Option<Self> {
+        let mut packet = self.clone();
+        for thin in [thin_trend, thin_turns, thin_keys, thin_moments, thin_metadata] {
+            while json_len(&packet) > bytes_max && thin(&mut packet.full) {}
+        }
+        (json_len(&packet) <= bytes_max).then_some(packet)
+    }
+}
+
+/// The keys of a brief, the most important first: what finds the packet, why, how sure, and where; what only explains comes last.
+pub const BRIEF_ORDER: [&str; 14] = [
+    "transfer_id",
+    "reason",
+    "score",
+    "call_id",
+    "queue",
+    "intent",
+    "reason_text",
+    "since_s",
+    "at_s",
+    "last_key",
+    "changes",
+    "caller_speech_s",
+    "policy",
+    "model",
+];
+
+/// The shortest rest of words worth carrying, bytes.
+const WORDS_MIN: usize = 12;
+
+fn json_len<T: Serialize>(value: &T) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
+}
+
+fn thin_trend(full: &mut Full) -> bool {
+    let gone = drop_older_half(&mut full.trend.scores);
+    #[allow(clippy::cast_precision_loss, reason = "a trend has at most 120 entries, one a second")]
+    let seconds = gone as f64;
+    full.trend.from_s = rounded(full.trend.from_s + seconds, 3);
+    gone > 0
+}
+
+fn thin_turns(full: &mut Full) -> bool {
+    drop_older_half(&mut full.conversation.turns) > 0
+}
+
+fn thin_keys(full: &mut Full) -> bool {
+    drop_older_half(&mut full.conversation.key_presses) > 0
+}
+
+fn thin_moments(full: &mut Full) -> bool {
+    full.evidence.pop().is_some()
+}
+
+fn thin_metadata(full: &mut Full) -> bool {
+    full.call.metadata.pop_last().is_some()
+}
+
+fn drop_older_half<T>(entries: &mut Vec<T>) -> usize {
+    entries.drain(..entries.len().div_ceil(2)).count()
 }
 
 impl Reference {
@@ -412,6 +551,64 @@ mod tests {
         assert_eq!((reference.score, reference.reason), (207, 1));
         assert_eq!(reference.uui, "018f3a4e8a2b8c3d9e4f5a6b7c8d9e0fcf01");
         assert_eq!(reference.uui.len(), REF_LEN);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_packet_fits_any_limit_down_to_the_ref(
+            queue in ".{0,300}",
+            words in "\\PC{0,400}",
+            metadata in proptest::collection::btree_map("[a-z]{1,8}", "\\PC{0,200}", 0..8),
+            sizes in (0_usize..120, 0_usize..64, 0_usize..32),
+            bytes_max in REF_LEN..6_000,
+            tier in proptest::sample::select(vec![Tier::Ref, Tier::Brief, Tier::Full]),
+        ) {
+            let mut full = packet(&queue).full;
+            full.trigger.words = words;
+            full.call.metadata = metadata;
+            full.trend = Trend { scores: vec![Some(0.25); sizes.0], ..Trend::default() };
+            full.conversation.turns = vec![Turn { speaker: Speaker::Caller, from_s: 1.5, to_s: 2.25, words: None }; sizes.1];
+            full.conversation.key_presses = vec![KeyPress { at_s: 3.5, key: '0' }; sizes.2];
+            let packet = ContextPacket::new("018f3a4e-8a2b-8c3d-9e4f-5a6b7c8d9e0f", full);
+            match packet.fit(tier, bytes_max) {
+                Fitted::Ref(uui) => assert_eq!((uui.len(), uui), (REF_LEN, packet.reference.uui)),
+                Fitted::Brief(brief) => {
+                    assert!(tier >= Tier::Brief && json_len(&brief) <= bytes_max);
+                    assert_eq!(brief["transfer_id"], packet.reference.transfer);
+                    for (key, value) in &brief {
+                        let whole = &packet.brief[key];
+                        assert!(value == whole || whole.contains(' ') && whole.starts_with(value.as_str()), "{key}: {value}");
+                    }
+                }
+                Fitted::Full(thin) => {
+                    let json = serde_json::to_string(&thin).unwrap();
+                    assert!(tier == Tier::Full && json.len() <= bytes_max);
+                    let read: ContextPacket = serde_json::from_str(&json).unwrap();
+                    assert_eq!((read.reference, read.brief), (packet.reference.clone(), packet.brief.clone()));
+                    assert_eq!(thin.full.trigger, packet.full.trigger);
+                    if json_len(&packet) <= bytes_max {
+                        assert_eq!(*thin, packet);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_smaller_carrier_loses_the_least_important_first() {
+        let packet = packet("billing");
+        let keys = |bytes_max: usize| match packet.fit(Tier::Brief, bytes_max) {
+            Fitted::Brief(brief) => brief.into_keys().collect::<Vec<_>>().join(" "),
+            Fitted::Ref(_) => "ref".into(),
+            Fitted::Full(_) => "full".into(),
+        };
+        assert_eq!(keys(53), "ref");
+        assert_eq!(keys(60), "transfer_id");
+        assert_eq!(keys(100), "reason score transfer_id");
+        assert_eq!(keys(150), "call_id queue reason score since_s transfer_id");
+        assert_eq!(keys(165), "call_id queue reason reason_text score transfer_id");
+        assert_eq!(json_len(&packet.brief), 232);
+        assert_eq!(keys(232), packet.brief.keys().cloned().collect::<Vec<_>>().join(" "));
     }
 
     #[test]

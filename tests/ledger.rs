@@ -8,7 +8,7 @@ use serde_json::json;
 use warmline::{
     ledger::{
         CallRow, Change, Connection, Entry, Filter, Ledger, LedgerError, MissedRow, Place, Receipt, Record,
-        Whom, entries, forget, open_existing, purge, verify,
+        Whom, entries, forget, open_existing, verify,
     },
     packet::{ContextPacket, Full},
     policy::Cue,

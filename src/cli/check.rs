@@ -1,9 +1,13 @@
 //! `warmline check`: what a deployment has, what is wrong with it, and how to mend it.
 
 use std::io::{self, Write};
+#[cfg(feature = "serve")]
+use std::{collections::BTreeMap, sync::Arc};
 
 use clap::Args;
 use serde_json::{Value, json};
+#[cfg(feature = "serve")]
+use warmline::handoff::{HandBack, World};
 use warmline::score::Card;
 
 use super::{FAILED, scoring::ScoringArguments};
@@ -94,12 +98,28 @@ fn configured(arguments: &Arguments, findings: &mut Vec<Finding>) -> ScoringArgu
                 let result = super::serve::tls(&config).map(|_| "certificate and key belong together".into());
                 findings.push(Finding { what: "tls", result });
             }
+            let world = World { secret: &super::serve::secret, hand_back: Arc::new(NoCalls) };
+            for table in &config.handoff.connectors {
+                let result = table.connect(&world).map(|_| format!("{}: its secrets are read", table.name));
+                findings.push(Finding { what: "connector", result: result.map_err(anyhow::Error::msg) });
+            }
             super::serve::scoring(&arguments.scoring, &config)
         }
         Err(error) => {
             findings.push(Finding { what: "config", result: Err(error) });
             arguments.scoring.clone()
         }
+    }
+}
+
+/// A check has no calls to hand back.
+#[cfg(feature = "serve")]
+struct NoCalls;
+
+#[cfg(feature = "serve")]
+impl HandBack for NoCalls {
+    fn hand_back(&self, _: &str, _: &BTreeMap<String, String>) -> Result<(), String> {
+        Err("a check has no calls".into())
     }
 }
 

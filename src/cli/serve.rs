@@ -1,10 +1,11 @@
 //! `warmline serve`: live calls.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     net::SocketAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -17,10 +18,10 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 use warmline::{
-    call::Event,
+    call::{CallId, Event},
     config::{Config, Secret},
     console::{self, Console, Ring},
-    handoff::Outbox,
+    handoff::{HandBack, Outbox, World},
     ingest::{Intake, Patience, audiosocket, http, rtp, tls::Tls, websocket},
     ledger::{Ledger, Place},
     switchboard::{Events, Limits, Score, Switchboard},
@@ -48,7 +49,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let gate = config.gate(&secret)?;
     // Whoever makes a TLS client or listener finds it; a second one in a process changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let connectors = config.connectors(&secret)?;
+    let way_back = Arc::new(WayBack::default());
+    let connectors = config
+        .connectors(&World { secret: &secret, hand_back: Arc::clone(&way_back) as Arc<dyn HandBack> })?;
     let tls = tls(&config)?.map(Arc::new);
     let runtime = scoring.runtime()?;
     let (call_config, models) = scoring.call_config(&scoring.policy()?)?;
@@ -89,6 +92,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let events = Arc::new(Both(Arc::clone(&ring), Arc::clone(&outbox)));
     let actions = Arc::clone(&outbox);
     let board = Arc::new(Switchboard::start(scorers, call_config, limits, epoch, events, actions)?);
+    let _ = way_back.0.set(Arc::downgrade(&board));
     let seconds = Duration::from_secs;
     let patience = Patience {
         request: seconds(config.limits.request_s),
@@ -240,6 +244,17 @@ async fn retain(outbox: Arc<Outbox>, days: u32) {
             Ok(receipt) => tracing::info!(transfers = receipt.transfers, calls = receipt.calls, "retention"),
             Err(error) => tracing::error!(%error, "what is too old was not erased"),
         }
+    }
+}
+
+/// The switchboard, which is there only after the connectors that give calls back over it.
+#[derive(Default)]
+struct WayBack(OnceLock<Weak<Switchboard>>);
+
+impl HandBack for WayBack {
+    fn hand_back(&self, call: &str, variables: &BTreeMap<String, String>) -> Result<(), String> {
+        let board = self.0.get().and_then(Weak::upgrade).ok_or("the program is ending")?;
+        board.hand_back(&CallId::new(call), variables).map_err(|error| error.to_string())
     }
 }
 

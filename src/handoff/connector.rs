@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
+pub use crate::packet::Tier;
 use crate::{
     packet::ContextPacket,
     transfer::{Answer, Failure},
@@ -32,15 +33,43 @@ pub struct Offer {
     pub remaining: Duration,
 }
 
-/// The largest tier of the packet that a connector carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
-    /// Id, score and reason.
-    Ref,
-    /// A flat map of strings.
-    Brief,
-    /// Everything.
-    Full,
+impl Offer {
+    /// The call's id as its carrier knows it: the first of `keys` that the call's metadata has, or else the call's own id, without the
+    /// `~2` that tells a second call of the same id from the first.
+    pub fn carrier_id(&self, keys: &[&str]) -> &str {
+        let given = keys.iter().find_map(|key| self.metadata.get(*key)).filter(|id| !id.is_empty());
+        given.map_or_else(|| without_repeat(&self.call), String::as_str)
+    }
+
+    /// The brief with the packet's address in it, if there is one: what fits `bytes_max` as `size` counts it.
+    pub fn brief_within(
+        &self,
+        bytes_max: usize,
+        size: &dyn Fn(&BTreeMap<String, String>) -> usize,
+    ) -> BTreeMap<String, String> {
+        let Some(url) = self.packet_url.as_ref().filter(|url| url.bytes().all(|b| b.is_ascii_graphic()))
+        else {
+            return self.packet.brief_within(bytes_max, size);
+        };
+        let with_url = |brief: &BTreeMap<String, String>| {
+            let mut brief = brief.clone();
+            brief.insert("packet_url".into(), url.clone());
+            brief
+        };
+        let mut brief = self.packet.brief_within(bytes_max, &|brief| size(&with_url(brief)));
+        if brief.is_empty() {
+            return self.packet.brief_within(bytes_max, size);
+        }
+        brief.insert("packet_url".into(), url.clone());
+        brief
+    }
+}
+
+fn without_repeat(call: &str) -> &str {
+    match call.rsplit_once('~') {
+        Some((id, n)) if !id.is_empty() && !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => id,
+        Some(_) | None => call,
+    }
 }
 
 /// What a connector can carry.
@@ -56,6 +85,16 @@ pub struct Carries {
 pub trait Connector: Send + Sync {
     /// The name it has in the configuration, in events and in metrics.
     fn name(&self) -> &str;
+
+    /// Whether it takes callers of this queue.
+    fn serves(&self, _queue: Option<&str>) -> bool {
+        true
+    }
+
+    /// Whether it only tells people, beside whatever moves the caller.
+    fn is_alert(&self) -> bool {
+        false
+    }
 
     /// What it can carry.
     fn carries(&self) -> Carries;

@@ -2,12 +2,27 @@
 //! decisions.
 
 mod connector;
-pub mod fit;
+
+pub mod ami;
+pub mod ari;
+pub mod chat;
+pub mod esl;
+pub mod genesys;
+pub mod http;
+pub mod jambonz;
+pub mod nats;
 pub mod outbox;
+pub mod pager;
 pub mod settings;
+pub mod socket;
+pub mod stream;
+pub mod telnyx;
+pub mod twilio;
 pub mod webhook;
 
 pub use connector::{Carries, Connector, Offer, Tier};
 pub use outbox::{Ask, Outbox, Refusal};
+pub use settings::{ConnectorTable, World};
+pub use stream::HandBack;
 
 pub use crate::transfer::{Answer, Failure};

@@ -43,6 +43,10 @@ const ATTEMPT_MIN: Duration = Duration::from_millis(500);
 /// How long a connector may take to call an offer back.
 const CANCEL_MAX: Duration = Duration::from_secs(5);
 
+/// How often people are told of a transfer whose receiver says that it may be tried again, and how long between at the least.
+const ALERT_TRIES: u32 = 5;
+const ALERT_PAUSE: Duration = Duration::from_secs(1);
+
 /// How often a call that has no room for a word is told again, and how long between.
 const TELL_TRIES: u32 = 50;
 const TELL_PAUSE: Duration = Duration::from_millis(100);
@@ -124,8 +128,10 @@ pub struct Outbox {
     words: Mutex<VecDeque<Word>>,
     bell: Notify,
     ledger: Arc<Ledger>,
-    connectors: BTreeMap<String, Arc<dyn Connector>>,
-    routes: Vec<String>,
+    /// What moves callers, the first tried first.
+    connectors: Vec<Arc<dyn Connector>>,
+    /// What only tells people, beside them.
+    alerts: Vec<Arc<dyn Connector>>,
     settings: Settings,
     clock: Clock,
     told: Told,
@@ -195,7 +201,7 @@ enum Word {
 type Reply = oneshot::Sender<Result<Value, Refusal>>;
 
 impl Outbox {
-    /// An outbox whose connectors are tried in this order. `now` is Unix time, read once; from then on a clock that never leaps counts.
+    /// An outbox whose connectors are tried in this order; alerts among them are told beside. `now` is Unix time, read once; from then on a clock that never leaps counts.
     pub fn new(
         ledger: Arc<Ledger>,
         connectors: Vec<Arc<dyn Connector>>,
@@ -204,14 +210,13 @@ impl Outbox {
         now: UnixMillis,
         told: Told,
     ) -> Arc<Self> {
-        let routes = connectors.iter().map(|connector| connector.name().to_owned()).collect();
-        let by_name = connectors.into_iter().map(|connector| (connector.name().to_owned(), connector));
+        let (alerts, connectors) = connectors.into_iter().partition(|connector| connector.is_alert());
         Arc::new(Self {
             words: Mutex::default(),
             bell: Notify::new(),
             ledger,
-            connectors: by_name.collect(),
-            routes,
+            connectors,
+            alerts,
             settings,
             clock: Clock { unix: now, since: Instant::now() },
             told,
@@ -246,6 +251,31 @@ impl Outbox {
             }
             words.into_iter().for_each(|word| desk.hear(word));
             desk.time_out();
+        }
+    }
+
+    /// What may move a caller of this queue, the first tried first.
+    fn routes(&self, queue: Option<&str>) -> Vec<String> {
+        let serving = self.connectors.iter().filter(|connector| connector.serves(queue));
+        serving.map(|connector| connector.name().to_owned()).collect()
+    }
+
+    /// Tells people of a transfer, several times if their receiver says that it may be tried again.
+    async fn tell_people(self: Arc<Self>, alert: Arc<dyn Connector>, mut offer: Offer) {
+        while offer.attempt <= ALERT_TRIES {
+            let told = timeout(ATTEMPT_MAX, alert.offer(&offer)).await;
+            let told = told.unwrap_or_else(|_| Err(Failure::Unknown("no answer".into())));
+            let outcome = if told.is_ok() { "told" } else { "not_told" };
+            *lock(&self.counts.attempts).entry((alert.name().to_owned(), outcome)).or_default() += 1;
+            match told {
+                Ok(_) => return,
+                Err(failure) => {
+                    tracing::warn!(connector = alert.name(), transfer = offer.transfer, %failure, "nobody was told");
+                    let Failure::Again { after, .. } = failure else { return };
+                    sleep(after.unwrap_or(ALERT_PAUSE * offer.attempt)).await;
+                }
+            }
+            offer.attempt += 1;
         }
     }
 
@@ -523,7 +553,7 @@ impl Desk {
         let now = outbox.now();
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let plan = Plan {
-            routes: outbox.routes.clone(),
+            routes: outbox.routes(packet.full.call.queue.as_deref()),
             deadline_ms: millis(outbox.settings.deadline),
             ring_ms: millis(outbox.settings.ring),
             wait_ms: millis(outbox.settings.wait),
@@ -550,10 +580,20 @@ impl Desk {
         let held = Held { decided: Some(at), ..Held::new(record, packet.into()) };
         self.by_call.insert(call.to_string(), id.into());
         self.held.insert(id.into(), held);
+        self.alert(id);
         self.admit();
         if self.held.get(id).is_some_and(|held| !held.is_kept) {
             self.step(id, None, Vec::new(), None);
             self.say_state(id);
+        }
+    }
+
+    /// Tells people beside whatever moves the caller.
+    fn alert(&self, id: &str) {
+        let Some(offer) = self.offer(id, 1) else { return };
+        let queue = offer.packet.full.call.queue.as_deref();
+        for alert in self.outbox.alerts.iter().filter(|alert| alert.serves(queue)) {
+            tokio::spawn(Arc::clone(&self.outbox).tell_people(Arc::clone(alert), offer.clone()));
         }
     }
 
@@ -925,7 +965,7 @@ impl Desk {
 
     fn connector(&self, id: &str, route: usize) -> Option<Arc<dyn Connector>> {
         let name = self.held.get(id)?.record.life.plan().routes.get(route)?;
-        self.outbox.connectors.get(name).map(Arc::clone)
+        self.outbox.connectors.iter().find(|connector| connector.name() == name).map(Arc::clone)
     }
 
     fn offer(&self, id: &str, attempt: u32) -> Option<Offer> {

@@ -3,8 +3,7 @@
 //! carries nothing out twice: that is what makes it safe to offer again what may have arrived.
 
 use std::{
-    error::Error as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,29 +14,24 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{
-    Client, Response, StatusCode, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-    redirect,
-};
+use reqwest::{StatusCode, Url};
 use serde_json::json;
 use sha2::Sha256;
-use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
-use super::{Answer, Carries, Connector, Failure, Offer, Tier, fit::fit};
+use super::{
+    Answer, Carries, Connector, Failure, Offer, Tier,
+    http::{Guard, Http, Reply},
+};
 use crate::{ledger::rfc3339, transfer::UnixMillis};
 
 /// Bytes of the largest body: what Standard Webhooks recommends at the most.
 pub const BODY_MAX: usize = 20_000;
 
-/// Bytes of the body around the packet, at the most.
-const ENVELOPE_MAX: usize = 2_000;
+/// Bytes of the packet in it; the rest is the envelope's.
+pub const PACKET_MAX: usize = BODY_MAX - 2_000;
 
 /// Secrets that sign at once, while one is being replaced.
 pub const SECRETS_MAX: usize = 4;
-
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(2);
 
 /// The longest reason of a receiver that is kept, characters.
 const WHY_MAX: usize = 200;
@@ -92,7 +86,7 @@ pub struct Webhook {
     url: Url,
     secrets: Vec<Vec<u8>>,
     cloud_events: bool,
-    client: Client,
+    http: Http,
     is_gone: AtomicBool,
 }
 
@@ -114,28 +108,19 @@ impl Webhook {
             (1..).zip(&settings.secrets).map(|(n, text)| secret(text).ok_or(SettingsError::Secret(n)));
         let secrets = secrets.collect::<Result<_, _>>()?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let guard = Guard { allow_private: settings.allow_private };
         if let Ok(address) = host.parse::<IpAddr>()
-            && !settings.allow_private
-            && !is_public(address)
+            && !guard.permits(address)
         {
             return Err(SettingsError::Private(address));
         }
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT.min(settings.timeout))
-            .timeout(settings.timeout)
-            .tcp_nodelay(true)
-            .dns_resolver(Guard { allow_private: settings.allow_private })
-            .user_agent(concat!("warmline/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| SettingsError::Client(words(&error)))?;
+        let http = Http::new(guard, settings.timeout).map_err(SettingsError::Client)?;
         Ok(Self {
             name: settings.name.clone(),
             url,
             secrets,
             cloud_events: settings.cloud_events,
-            client,
+            http,
             is_gone: AtomicBool::new(false),
         })
     }
@@ -155,7 +140,7 @@ impl Webhook {
         if let Some(map) = data.as_object_mut() {
             map.retain(|_, value| !value.is_null());
             if kind == REQUESTED {
-                map.insert("packet".into(), fit(&offer.packet, self.carries().bytes_max));
+                map.insert("packet".into(), json!(offer.packet.fit(Tier::Full, self.carries().bytes_max)));
             }
         }
         let envelope = if self.cloud_events {
@@ -179,42 +164,25 @@ impl Webhook {
         let body = self.body(kind, id, offer, at);
         let timestamp = at.0 / 1_000;
         let kind = if self.cloud_events { "application/cloudevents+json" } else { "application/json" };
-        let request = self
-            .client
-            .post(self.url.clone())
-            .timeout(offer.remaining)
+        let request = self.http.client().post(self.url.clone());
+        let request = request
             .header("content-type", kind)
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", self.signature(id, timestamp, &body))
             .body(body);
-        match request.send().await {
-            Ok(response) => self.answered(&response),
-            // Without a connection nothing was sent; with one, it may have arrived.
-            Err(error) if error.is_connect() || error.is_builder() => {
-                Err(Failure::Again { after: None, why: words(&error) })
-            }
-            Err(error) => Err(Failure::Unknown(words(&error))),
-        }
+        self.answered(&self.http.send(request, offer.remaining).await?)
     }
 
-    fn answered(&self, response: &Response) -> Result<Answer, Failure> {
-        let status = response.status();
-        let why = format!("the receiver answered {status}");
-        if status.is_success() {
-            Ok(Answer::Accepted)
-        } else if status == StatusCode::GONE {
+    fn answered(&self, reply: &Reply) -> Result<Answer, Failure> {
+        if reply.status.is_success() {
+            return Ok(Answer::Accepted);
+        }
+        if reply.status == StatusCode::GONE {
             self.is_gone.store(true, Ordering::Relaxed);
             tracing::error!(connector = self.name, "the receiver answered 410 Gone: this webhook is off");
-            Err(Failure::Never(why))
-        } else if status.is_redirection() {
-            Err(Failure::Never(format!("{why}: redirects are not followed, name the address it is at")))
-        } else if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
-            let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-            Err(Failure::Again { after: after.and_then(|text| retry_after(text, now())), why })
-        } else {
-            Err(Failure::Never(why))
         }
+        Err(reply.failure("the receiver"))
     }
 }
 
@@ -228,7 +196,7 @@ impl Connector for Webhook {
     }
 
     fn carries(&self) -> Carries {
-        Carries { tier: Tier::Full, bytes_max: BODY_MAX - ENVELOPE_MAX }
+        Carries { tier: Tier::Full, bytes_max: PACKET_MAX }
     }
 
     fn offer<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Answer, Failure>> {
@@ -260,93 +228,6 @@ fn sign(secret: &[u8], id: &str, timestamp: u64, body: &str) -> String {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
     mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
-}
-
-/// Seconds, or a date (RFC 9110 §10.2.3).
-fn retry_after(text: &str, now: UnixMillis) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = OffsetDateTime::parse(text.trim(), &Rfc2822).ok()?;
-    let at = u64::try_from(date.unix_timestamp()).ok()?.saturating_mul(1_000);
-    Some(Duration::from_millis(at.saturating_sub(now.0)))
-}
-
-/// Resolves names, and leaves out addresses that are not allowed: a name that leads to this machine or a private network leads nowhere.
-struct Guard {
-    allow_private: bool,
-}
-
-impl Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allow_private = self.allow_private;
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let count = found.len();
-            let allowed: Vec<SocketAddr> =
-                found.into_iter().filter(|address| allow_private || is_public(address.ip())).collect();
-            if allowed.is_empty() && count > 0 {
-                return Err("it leads to this machine or a private network: set allow_private = true if that is meant".into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// Whether an address is one of the internet: not of this machine, a link, a private network, a test, a group (RFC 6890).
-pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    !(address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || address.is_broadcast()
-        || a == 0
-        || a >= 224
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (18..20).contains(&b)))
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    if let Some(mapped) = address.to_ipv4_mapped() {
-        return is_public_v4(mapped);
-    }
-    let segments = address.segments();
-    match segments {
-        // What is translated to IPv4 leads where that leads (RFC 6052, RFC 3056).
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
-            is_public_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
-        }
-        // Of what is given out, less documentation (RFC 3849) and Teredo (RFC 4380).
-        [0x2001, 0x0db8, ..] | [0x2001, 0, ..] => false,
-        [first, ..] => first & 0xe000 == 0x2000,
-    }
-}
-
-/// An error with what led to it, and without the address, which may hold a secret.
-fn words(error: &reqwest::Error) -> String {
-    let mut causes = Vec::new();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        causes.push(cause.to_string());
-        source = cause.source();
-    }
-    let what = if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_connect() {
-        "no connection"
-    } else {
-        "the request broke off"
-    };
-    short(&std::iter::once(what.to_owned()).chain(causes).collect::<Vec<_>>().join(": "))
 }
 
 fn short(text: &str) -> String {
@@ -399,45 +280,10 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_of_the_internet_is_refused() {
-        for (address, public) in [
-            ("127.0.0.1", false),
-            ("10.1.2.3", false),
-            ("172.16.0.1", false),
-            ("172.32.0.1", true),
-            ("192.168.1.1", false),
-            ("169.254.169.254", false),
-            ("100.64.0.1", false),
-            ("0.0.0.0", false),
-            ("224.0.0.1", false),
-            ("198.18.0.1", false),
-            ("93.184.215.14", true),
-            ("::1", false),
-            ("::", false),
-            ("fe80::1", false),
-            ("fd00::1", false),
-            ("::ffff:10.0.0.1", false),
-            ("::ffff:93.184.215.14", true),
-            ("64:ff9b::a00:1", false),
-            ("64:ff9b::5db8:d70e", true),
-            ("2002:a00:1::", false),
-            ("2001:db8::1", false),
-            ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", true),
-        ] {
-            assert_eq!(is_public(address.parse().unwrap()), public, "{address}");
-        }
         for url in ["http://127.0.0.1/", "http://[::1]/", "http://169.254.169.254/x", "http://2130706433/"] {
             assert!(matches!(webhook(url, &[SECRET]).err(), Some(SettingsError::Private(_))), "{url}");
         }
         assert!(matches!(webhook("file:///etc/passwd", &[SECRET]).err(), Some(SettingsError::Url { .. })));
-    }
-
-    #[test]
-    fn a_retry_after_is_seconds_or_a_date() {
-        let now = UnixMillis(784_111_777_000);
-        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:47 GMT", now), Some(Duration::from_secs(10)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:27 GMT", now), Some(Duration::ZERO));
-        assert_eq!(retry_after("soon", now), None);
     }
 
     fn webhook(url: &str, secrets: &[&str]) -> Result<Webhook, SettingsError> {

@@ -51,10 +51,9 @@ listen = "127.0.0.1:{media}"
 [[handoff.connector]]
 kind = "webhook"
 url = "http://127.0.0.1:{hook}/"
-secret = {{ file = "{folder}/new" }}
-former_secret = [{{ env = "HOOK_SECRET" }}]
+secrets = [{{ file = "{folder}/new" }}, {{ env = "HOOK_SECRET" }}]
 allow_private = true
-cloud_events = {str(cloud_events).lower()}
+envelope = "{'cloudevents' if cloud_events else 'standard'}"
 """
         )
         server = kill_test.Server(program, folder, web, media)
