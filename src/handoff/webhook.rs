@@ -92,6 +92,7 @@ pub struct Webhook {
     url: Url,
     secrets: Vec<Vec<u8>>,
     cloud_events: bool,
+    timeout: Duration,
     client: Client,
     is_gone: AtomicBool,
 }
@@ -124,7 +125,6 @@ impl Webhook {
             .redirect(redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT.min(settings.timeout))
-            .timeout(settings.timeout)
             .tcp_nodelay(true)
             .dns_resolver(Guard { allow_private: settings.allow_private })
             .user_agent(concat!("warmline/", env!("CARGO_PKG_VERSION")))
@@ -135,6 +135,7 @@ impl Webhook {
             url,
             secrets,
             cloud_events: settings.cloud_events,
+            timeout: settings.timeout,
             client,
             is_gone: AtomicBool::new(false),
         })
@@ -182,7 +183,7 @@ impl Webhook {
         let request = self
             .client
             .post(self.url.clone())
-            .timeout(offer.remaining)
+            .timeout(self.timeout.min(offer.remaining))
             .header("content-type", kind)
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
