@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -103,9 +102,7 @@ allow_private = true
         time.sleep(1)
         metrics = server.request("GET", "/metrics")[1].decode()
         load.wait()
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(30)
-        server.log.close()
+        server.kill()
     delays = [1000 * (receiver.came[call] - at) for call, at in asked.items() if call in receiver.came]
     if not delays:
         sys.exit("handoff_delay: no webhook came")
