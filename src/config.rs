@@ -363,6 +363,7 @@ impl Config {
                 basic: media.user.clone().zip(secret("password", &media.password)?),
                 jwt_secret: secret("jwt_secret", &media.jwt_secret)?.map(String::into_bytes),
                 keys,
+                nonces: Default::default(),
                 sources: media.sources.clone(),
                 assumed: Assumed {
                     notice: media.notice,
@@ -372,7 +373,7 @@ impl Config {
             };
             doors.insert(name.clone(), door);
         }
-        Ok(Gate { tokens, doors, public_url: self.server.public_url.clone(), ..Gate::default() })
+        Ok(Gate { tokens, doors, public_url: self.server.public_url.clone() })
     }
 
     /// Where AudioSocket is listened for, and whether its calls must be announced; `None` without `[media.audiosocket]`.
