@@ -434,6 +434,7 @@ impl Config {
                 basic: media.user.clone().zip(secret("password", &media.password)?),
                 jwt_secret: secret("jwt_secret", &media.jwt_secret)?.map(String::into_bytes),
                 keys,
+                nonces: Default::default(),
                 sources: media.sources.clone(),
                 assumed: Assumed {
                     notice: media.notice,
@@ -443,7 +444,7 @@ impl Config {
             };
             doors.insert(name.clone(), door);
         }
-        Ok(Gate { tokens, doors, public_url: self.server.public_url.clone(), ..Gate::default() })
+        Ok(Gate { tokens, doors, public_url: self.server.public_url.clone() })
     }
 
     /// Where the ledger is: the file that is named; `warmline.db` in the working directory if transfers go anywhere; else memory.

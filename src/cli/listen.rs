@@ -144,7 +144,7 @@ mod live {
             (|requests: &_| scorers.score(requests), |output: Output| told.borrow_mut().push(output));
         let mut player = Player::new(call, lanes, &mut score, &mut tell);
         let mut paper = Paper::new(arguments.json, &id);
-        paper.head(&format!("{id} · {channels} channels at {} Hz", rate.0), config)?;
+        paper.head(&format!("{} at {} Hz", if channels == 1 { "mono" } else { "stereo" }, rate.0), config)?;
         if !arguments.json {
             complain("listening; Ctrl-C ends");
         }

@@ -99,36 +99,44 @@ pub fn devices() -> Result<Vec<Found>, CaptureError> {
 
 fn open_devices() -> Result<Vec<(Device, Found)>, CaptureError> {
     let host = cpal::default_host();
-    let default = host.default_input_device().and_then(|device| device.id().ok());
     let devices = host.input_devices().map_err(|why| system("the devices cannot be listed", why))?;
-    let found = devices.filter_map(|device| {
-        let configs: Vec<_> = device.supported_input_configs().ok()?.collect();
-        let mut channels: Vec<u16> = configs.iter().map(SupportedStreamConfigRange::channels).collect();
-        channels.sort_unstable();
-        channels.dedup();
-        let id = device.id().ok()?;
-        let found = Found {
-            name: device.description().map_or_else(|_| id.id().to_owned(), |words| words.name().to_owned()),
-            id: id.id().to_owned(),
-            is_default: default.as_ref() == Some(&id),
-            channels,
-            rates: (
-                configs.iter().map(SupportedStreamConfigRange::min_sample_rate).min()?,
-                configs.iter().map(SupportedStreamConfigRange::max_sample_rate).max()?,
-            ),
-        };
-        Some((device, found))
-    });
-    Ok(found.collect())
+    Ok(devices.filter_map(described).collect())
+}
+
+/// A device with what it gives; `None` if nothing can be captured from it.
+fn described(device: Device) -> Option<(Device, Found)> {
+    let configs: Vec<_> = device.supported_input_configs().ok()?.collect();
+    let mut channels: Vec<u16> = configs.iter().map(SupportedStreamConfigRange::channels).collect();
+    channels.sort_unstable();
+    channels.dedup();
+    let id = device.id().ok()?;
+    let default = cpal::default_host().default_input_device().and_then(|device| device.id().ok());
+    let found = Found {
+        name: device.description().map_or_else(|_| id.id().to_owned(), |words| words.name().to_owned()),
+        id: id.id().to_owned(),
+        is_default: default.as_ref() == Some(&id),
+        channels,
+        rates: (
+            configs.iter().map(SupportedStreamConfigRange::min_sample_rate).min()?,
+            configs.iter().map(SupportedStreamConfigRange::max_sample_rate).max()?,
+        ),
+    };
+    Some((device, found))
 }
 
 /// Finds the device of this name or id, whole or in part; without one the default.
 fn find(wanted: Option<&str>) -> Result<(Device, Found), CaptureError> {
-    let mut devices = open_devices()?;
+    let host = cpal::default_host();
     let Some(wanted) = wanted else {
-        let default = devices.iter().position(|(_, found)| found.is_default).unwrap_or(0);
-        return (default < devices.len()).then(|| devices.swap_remove(default)).ok_or(CaptureError::NoDevice);
+        return host.default_input_device().and_then(described).ok_or(CaptureError::NoDevice);
     };
+    // To ask every device what it gives takes long, and ALSA complains of those that are not there.
+    let mut known = host.devices().map_err(|why| system("the devices cannot be listed", why))?;
+    let by_id = known.find(|device| device.id().is_ok_and(|id| id.id().eq_ignore_ascii_case(wanted)));
+    if let Some(found) = by_id.and_then(described) {
+        return Ok(found);
+    }
+    let mut devices = open_devices()?;
     let is = |text: &str| text.eq_ignore_ascii_case(wanted);
     let has = |text: &str| text.to_lowercase().contains(&wanted.to_lowercase());
     let names = |devices: &[(Device, Found)]| {

@@ -79,6 +79,8 @@ pub struct Door {
     pub jwt_secret: Option<Vec<u8>>,
     /// AudioHook's keys.
     pub keys: Vec<ApiKey>,
+    /// The nonces of AudioHook's signatures, and until when each is remembered: no signature is good twice.
+    pub nonces: Arc<Mutex<BTreeMap<String, u64>>>,
     /// Whose connections are taken, of protocols without credentials (AudioSocket); empty: anybody's.
     pub sources: Vec<IpAddr>,
     /// What holds for its calls where their start does not say it.
@@ -93,6 +95,16 @@ impl Door {
             || self.jwt_secret.is_some()
             || !self.keys.is_empty()
     }
+
+    fn remember(&self, nonce: String, now: u64) -> Result<(), SignatureError> {
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.retain(|_, until| *until >= now);
+        if nonces.contains_key(&nonce) || nonces.len() >= NONCES_MAX {
+            return Err(SignatureError::Replayed);
+        }
+        nonces.insert(nonce, now.saturating_add(MAX_AGE_S + CLOCK_SKEW_S));
+        Ok(())
+    }
 }
 
 /// The doors of all protocols. Without any credentials at all everybody gets in, which is why the program then binds to
@@ -105,8 +117,6 @@ pub struct Gate {
     pub doors: BTreeMap<String, Door>,
     /// `wss://media.example.com`: the address peers are told, which Twilio signs.
     pub public_url: Option<String>,
-    /// The nonces of AudioHook's signatures, and until when each is remembered: no signature is good twice.
-    pub nonces: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 /// A request's head.
@@ -209,7 +219,7 @@ impl Gate {
             Some(door) => {
                 let request = Request { target: head.target, headers: head.headers };
                 check_audiohook(&request, &door.keys, head.now)?;
-                audiohook_nonce(&request).map_or(Ok(()), |nonce| self.remember(nonce, head.now))
+                audiohook_nonce(&request).map_or(Ok(()), |nonce| door.remember(nonce, head.now))
             }
         }
     }
@@ -219,16 +229,6 @@ impl Gate {
         self.doors
             .get(source)
             .is_none_or(|door| door.sources.is_empty() || door.sources.contains(&address.to_canonical()))
-    }
-
-    fn remember(&self, nonce: String, now: u64) -> Result<(), SignatureError> {
-        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        nonces.retain(|_, until| *until >= now);
-        if nonces.contains_key(&nonce) || nonces.len() >= NONCES_MAX {
-            return Err(SignatureError::Replayed);
-        }
-        nonces.insert(nonce, now.saturating_add(MAX_AGE_S + CLOCK_SKEW_S));
-        Ok(())
     }
 }
 
@@ -294,26 +294,26 @@ mod tests {
 
     #[test]
     fn a_signature_of_audiohook_is_good_once() {
-        let gate = Gate::default();
+        let door = Door::default();
         let nonce = |n: usize| format!("nonce-{n:020}");
-        assert_eq!(gate.remember(nonce(0), 1_000), Ok(()));
-        assert_eq!(gate.remember(nonce(0), 1_000), Err(SignatureError::Replayed));
+        assert_eq!(door.remember(nonce(0), 1_000), Ok(()));
+        assert_eq!(door.remember(nonce(0), 1_000), Err(SignatureError::Replayed));
         assert_eq!(
-            gate.clone().remember(nonce(0), 1_013),
+            door.clone().remember(nonce(0), 1_013),
             Err(SignatureError::Replayed),
             "as long as it is good"
         );
-        assert_eq!(gate.remember(nonce(0), 1_014), Ok(()), "then its date refuses it");
+        assert_eq!(door.remember(nonce(0), 1_014), Ok(()), "then its date refuses it");
         for n in 1..NONCES_MAX {
-            assert_eq!(gate.remember(nonce(n), 1_014), Ok(()));
+            assert_eq!(door.remember(nonce(n), 1_014), Ok(()));
         }
         assert_eq!(
-            gate.remember(nonce(NONCES_MAX), 1_014),
+            door.remember(nonce(NONCES_MAX), 1_014),
             Err(SignatureError::Replayed),
             "there is no more room"
         );
-        assert_eq!(gate.remember(nonce(NONCES_MAX), 1_100), Ok(()));
-        assert_eq!(gate.nonces.lock().unwrap().len(), 1, "what is over is forgotten");
+        assert_eq!(door.remember(nonce(NONCES_MAX), 1_100), Ok(()));
+        assert_eq!(door.nonces.lock().unwrap().len(), 1, "what is over is forgotten");
     }
 
     #[test]

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from house import Skipped
 
-MODULES = ["rtp", "sockets", "listen"]
+MODULES = ["rtp", "sockets", "listen", "examples"]
 
 
 def run(test):
