@@ -380,7 +380,7 @@ impl ContextPacket {
 
     fn thinned(&self, bytes_max: usize) -> Option<Self> {
         let mut packet = self.clone();
-        for thin in [thin_trend, thin_turns, thin_keys, thin_moments, thin_metadata] {
+        for thin in [thin_trend, thin_turns, thin_keys, thin_cues, thin_tried, thin_moments, thin_metadata] {
             while json_len(&packet) > bytes_max && thin(&mut packet.full) {}
         }
         (json_len(&packet) <= bytes_max).then_some(packet)
@@ -388,14 +388,18 @@ impl ContextPacket {
 }
 
 /// The keys of a brief, the most important first: what finds the packet, why, how sure, and where; what only explains comes last.
-pub const BRIEF_ORDER: [&str; 14] = [
+pub const BRIEF_ORDER: [&str; 18] = [
     "transfer_id",
     "reason",
     "score",
     "call_id",
     "queue",
     "intent",
+    "skill",
+    "priority",
     "reason_text",
+    "summary",
+    "last_intent",
     "since_s",
     "at_s",
     "last_key",
@@ -426,6 +430,14 @@ fn thin_turns(full: &mut Full) -> bool {
 
 fn thin_keys(full: &mut Full) -> bool {
     drop_older_half(&mut full.conversation.key_presses) > 0
+}
+
+fn thin_cues(full: &mut Full) -> bool {
+    drop_older_half(&mut full.cues) > 0
+}
+
+fn thin_tried(full: &mut Full) -> bool {
+    drop_older_half(&mut full.conversation.tried) > 0
 }
 
 fn thin_moments(full: &mut Full) -> bool {
