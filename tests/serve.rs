@@ -30,7 +30,7 @@ use tokio_tungstenite::{
 };
 use warmline::{
     call::{Action, CallConfig, CallId, Event, What},
-    console::{self, Console, Ring},
+    console::{self, Console, Ring, Sessions},
     ingest::{
         Door, Gate, Intake, Patience, Role, Token,
         audiosocket::{self, Announced},
@@ -342,7 +342,13 @@ impl House {
         };
         let connections = Arc::new(Semaphore::new(200));
         let announced = announced.then(|| Arc::new(Announced::default()));
-        let console = Console { intake: Arc::clone(&intake), ring, announced: announced.clone() };
+        let console = Console {
+            intake: Arc::clone(&intake),
+            ring,
+            announced: announced.clone(),
+            sessions: Sessions::default(),
+            demo: false,
+        };
         let router = console::routes(Arc::new(console)).merge(websocket::routes(Arc::clone(&intake)));
         tokio::spawn(http::serve(Arc::clone(&intake), web, router, Arc::clone(&connections)));
         tokio::spawn(audiosocket::serve(Arc::clone(&intake), asterisk, connections, announced));

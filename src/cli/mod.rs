@@ -1,6 +1,8 @@
 //! The commands of `warmline`.
 
 mod check;
+#[cfg(feature = "serve")]
+mod demo;
 mod evaluate;
 mod features;
 mod jobs;

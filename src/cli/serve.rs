@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use tokio::{
     net::{TcpListener, UdpSocket},
@@ -18,12 +18,12 @@ use tokio::{
 use warmline::{
     call::{Action, CallId},
     config::{Config, Secret},
-    console::{self, Console, Ring},
+    console::{self, Console, Ring, Sessions},
     ingest::{Intake, Patience, audiosocket, http, rtp, websocket},
     switchboard::{Actions, Limits, Score, Switchboard},
 };
 
-use super::{jobs::default_jobs, scoring::ScoringArguments};
+use super::{demo, jobs::default_jobs, scoring::ScoringArguments};
 
 /// Takes live calls, and treats each exactly as replay does.
 ///
@@ -36,12 +36,20 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
     #[command(flatten)]
     scoring: ScoringArguments,
+    /// Play the bundled calls as live ones, over and over: this machine alone, without credentials
+    #[arg(long)]
+    demo: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let config = read(arguments.config.as_ref())?;
     let scoring = scoring(&arguments.scoring, &config);
     let gate = config.gate(&secret)?;
+    if arguments.demo && !gate.is_open() {
+        bail!(
+            "--demo plays bundled calls for whoever is at this machine: leave the credentials out of its configuration"
+        );
+    }
     let runtime = scoring.runtime()?;
     let (call_config, models) = scoring.call_config(&scoring.policy()?)?;
     let shards = config.server.shards.map_or_else(default_jobs, usize::from).max(1);
@@ -70,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let intake = Arc::new(Intake::new(Arc::clone(&board), gate, patience));
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    tokio.block_on(serve(&config, &scoring, intake, ring))?;
+    tokio.block_on(serve(&config, &scoring, intake, ring, arguments.demo))?;
     // A follower that is still connected holds nobody up.
     tokio.shutdown_background();
     Ok(0)
@@ -81,6 +89,7 @@ async fn serve(
     scoring: &ScoringArguments,
     intake: Arc<Intake>,
     ring: Arc<Ring>,
+    demo: bool,
 ) -> anyhow::Result<()> {
     let board = Arc::clone(&intake.board);
     let connections = Arc::new(Semaphore::new(config.limits.connections));
@@ -110,7 +119,16 @@ async fn serve(
             tokio::spawn(rtp::serve(Arc::clone(&intake), socket, port.clone()));
         }
     }
-    let console = Arc::new(Console { intake: Arc::clone(&intake), ring, announced });
+    let console = Arc::new(Console {
+        intake: Arc::clone(&intake),
+        ring,
+        announced,
+        sessions: Sessions::default(),
+        demo,
+    });
+    if demo {
+        demo::play(&intake)?;
+    }
     let router = console::routes(console).merge(websocket::routes(Arc::clone(&intake)));
     tokio::spawn(http::serve(intake, listener, router, connections));
     let (mut term, mut interrupt, mut hup) =

@@ -10,6 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use super::story::Stories;
 use crate::{call::Event, switchboard::Events};
 
 /// Events that are held; beyond, the oldest is forgotten, and whoever had not read it is told how many they missed.
@@ -21,6 +22,7 @@ pub const RING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Holds the latest events. Taking one costs a shard a line of JSON and two short locks, however many follow and however slowly.
 pub struct Ring {
     held: Mutex<Held>,
+    stories: Mutex<Stories>,
     latest: watch::Sender<u64>,
     followers: AtomicU64,
     missed: AtomicU64,
@@ -40,6 +42,7 @@ impl Ring {
         let first = epoch + 1;
         Arc::new(Self {
             held: Mutex::new(Held { first, ..Held::default() }),
+            stories: Mutex::default(),
             latest: watch::Sender::new(epoch),
             followers: AtomicU64::new(0),
             missed: AtomicU64::new(0),
@@ -55,6 +58,16 @@ impl Ring {
         Follower { ring: Arc::clone(self), bell: self.latest.subscribe(), next: last.saturating_add(1) }
     }
 
+    /// The number of the latest event.
+    pub(super) fn latest(&self) -> u64 {
+        *self.latest.borrow()
+    }
+
+    /// What each call has said so far.
+    pub(super) fn stories(&self) -> MutexGuard<'_, Stories> {
+        self.stories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Who follows now, and how many events they missed together.
     pub fn figures(&self) -> (u64, u64) {
         (self.followers.load(Ordering::Relaxed), self.missed.load(Ordering::Relaxed))
@@ -68,9 +81,11 @@ impl Ring {
 impl Events for Ring {
     fn told(&self, event: &Event) {
         let Ok(line) = serde_json::to_string(event) else { return };
+        let line: Arc<str> = line.into();
+        self.stories().take(event, &line);
         let mut held = self.lock();
         held.bytes += line.len();
-        held.lines.push_back(line.into());
+        held.lines.push_back(line);
         while held.lines.len() > RING_EVENTS_MAX || held.bytes > RING_BYTES_MAX {
             let gone = held.lines.pop_front().map_or(0, |line| line.len());
             held.bytes -= gone;

@@ -28,6 +28,16 @@ pub enum Role {
 }
 
 impl Role {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Integrator => "integrator",
+            Self::Supervisor => "supervisor",
+            Self::Agent => "agent",
+            Self::Auditor => "auditor",
+        }
+    }
+
     /// By its name in the configuration.
     pub fn named(name: &str) -> Option<Self> {
         match name {
