@@ -30,7 +30,7 @@ use tokio_tungstenite::{
 };
 use warmline::{
     call::{Action, CallConfig, CallId, Event, What},
-    console::{self, Console, Ring, Sessions},
+    console::{self, Console, Desk, InForce, Policies, Ring, Sessions, Tried},
     ingest::{
         Door, Gate, Intake, Patience, Role, Token,
         audiosocket::{self, Announced},
@@ -347,6 +347,7 @@ impl House {
             ring,
             announced: announced.clone(),
             sessions: Sessions::default(),
+            policies: Policies::new([], Arc::new(NoDesk)),
             demo: false,
         };
         let router = console::routes(Arc::new(console)).merge(websocket::routes(Arc::clone(&intake)));
@@ -586,4 +587,17 @@ impl Score for Script {
 fn scripted(request: &ScoreRequest) -> Result<Scores, ScoreError> {
     let p: f32 = if request.at.seconds() >= 35.0 { 0.9 } else { 0.1 };
     Ok(Scores { frustration: (p / (1.0 - p)).ln(), speech: None })
+}
+
+/// Nobody changes policies here.
+struct NoDesk;
+
+impl Desk for NoDesk {
+    fn put(&self, _: &Policy, _: &InForce) -> Result<(), String> {
+        Err("no desk".into())
+    }
+
+    fn tried(&self, _: &Policy, _: &Policy) -> Result<Tried, String> {
+        Err("no desk".into())
+    }
 }

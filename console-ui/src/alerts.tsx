@@ -3,7 +3,7 @@ import type { Transfer, TransferState, Verdict } from "./api.ts";
 import { api } from "./api.ts";
 import { isOpen } from "./model.ts";
 import { asking, attempt, ledger, may, model, myName, note, now, publish, session, transfers } from "./store.ts";
-import { ago, clock, cues, plain, short, transferStates, verdicts } from "./words.ts";
+import { ago, clock, cues, evidence, plain, short, transferStates, verdicts } from "./words.ts";
 import { Empty } from "./parts.tsx";
 
 /** Transfers that have come to their end stay in sight so long, milliseconds. */
@@ -117,7 +117,7 @@ function Card({ transfer }: { transfer: Transfer }) {
         <a href={`#/call/${encodeURIComponent(transfer.call)}`}>{short(transfer.call, 26)}</a>
         {where ? <small> {where}</small> : null}
       </p>
-      <p class="why">{transfer.why || cues[transfer.cue]}<small> at {clock(transfer.t)}</small></p>
+      <p class="why">{evidence(transfer.cue, transfer.why) || "no further evidence"}<small> at {clock(transfer.t)}</small></p>
       <Life transfer={transfer} />
       {attempts ? <p class="attempt">attempt {attempts.n}, {attempts.connector}: {plain(attempts.outcome)}{attempts.detail ? ` (${attempts.detail})` : ""}</p> : null}
       {transfer.position ? <p class="attempt">place {transfer.position} in the queue for a free human</p> : null}

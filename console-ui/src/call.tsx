@@ -8,7 +8,7 @@ import { asking, enter, frame, ledger, may, model, transfers, watched } from "./
 import { Empty, Pill } from "./parts.tsx";
 import { PacketView } from "./packet-view.tsx";
 import { Timeline } from "./timeline.ts";
-import { clock, cues, day, plain, states, transferStates } from "./words.ts";
+import { clock, cues, day, evidence, plain, states, transferStates } from "./words.ts";
 
 export function CallView({ id }: { id: string }) {
   const story = useSignal<Story | null>(null);
@@ -168,7 +168,7 @@ function words(event: Event | LedgerEvent): [string, string] | null {
     case "state":
       return [states[event.to].word, event.why];
     case "cue":
-      return [cues[event.cue], event.evidence];
+      return [cues[event.cue], evidence(event.cue, event.evidence)];
     case "turn":
       return event.speaker === "caller" ? ["caller", `spoke ${(event.to_s - event.from_s).toFixed(1)} s${event.heard ? `: ${event.heard}` : ""}`] : ["agent", `spoke ${(event.to_s - event.from_s).toFixed(1)} s`];
     case "transfer":

@@ -2,7 +2,7 @@
 // Every field but the trigger may be absent.
 import type { Packet, Point } from "./api.ts";
 import { Sparkline } from "./parts.tsx";
-import { clock, cues, percent, plain } from "./words.ts";
+import { clock, cues, evidence, percent, plain } from "./words.ts";
 
 /** Fields that come with transcripts and advice; a packet of the voice alone has none of them. */
 interface More {
@@ -19,16 +19,21 @@ interface More {
   call?: { id: string; from?: string; to?: string; language?: string; started_at?: string; metadata?: Record<string, string>; queue?: string; intent?: string; source: string };
 }
 
+const NAME = /name$/;
+const NUMBER = /(number|phone|from)$/;
+
 const list = (value: string | string[] | undefined): string[] => (value === undefined ? [] : Array.isArray(value) ? value : [value]);
 
 export function PacketView({ packet }: { packet: Packet }) {
   const { full } = packet;
-  const { trigger, evidence, trend, consent, provenance } = full;
+  const { trigger, evidence: moments, trend, consent, provenance } = full;
   const more = full as unknown as More;
   const { conversation, advice, call } = more;
   const metadata = Object.entries(call?.metadata ?? {});
-  const who = [call?.from, ...metadata.filter(([name]) => /name|number|account|tier|customer/.test(name)).map(([, value]) => value)].filter(Boolean);
-  const others = metadata.filter(([name]) => !/name|number|account|tier|customer/.test(name));
+  // A name before a number, whatever the integrator calls the two.
+  const found = (kind: RegExp) => metadata.filter(([name]) => kind.test(name)).map(([, value]) => value);
+  const who = [...new Set([...found(NAME), call?.from, ...found(NUMBER)].filter(Boolean))];
+  const others = metadata.filter(([name]) => !NAME.test(name) && !NUMBER.test(name));
   const spoken = (conversation?.turns ?? []).filter((turn) => turn.text);
   const scores: Point[] = trend.scores.flatMap((p, n) => (p === null ? [] : [[trend.from_s + n, p, "confirm"] as Point]));
   const end = trend.from_s + trend.scores.length;
@@ -36,8 +41,8 @@ export function PacketView({ packet }: { packet: Packet }) {
   return (
     <article class="packet">
       <header>
-        <p class="reason">{cues[trigger.cue]}</p>
-        <h1>{trigger.words}</h1>
+        <h1>{cues[trigger.cue]}</h1>
+        <p class="heard">{evidence(trigger.cue, trigger.words)}</p>
         <p class="facts">
           at {clock(trigger.at_s)} of the call
           {trigger.since_s !== undefined ? <>, rising since {clock(trigger.since_s)}</> : null}
@@ -81,9 +86,9 @@ export function PacketView({ packet }: { packet: Packet }) {
         ) : null}
         <section class="wide">
           <h2>The moments</h2>
-          {evidence.length === 0 ? <p class="none">No moment of the voice speaks for it.</p> : (
+          {moments.length === 0 ? <p class="none">No moment of the voice speaks for it.</p> : (
             <ol class="moments">
-              {evidence.map((moment) => (
+              {moments.map((moment) => (
                 <li key={moment.from_s}>
                   <b>{clock(moment.from_s)}–{clock(moment.to_s)}</b> <span class="num">{moment.probability.toFixed(2)}</span>
                   <span>{moment.changes.map((change) => change.words).join(", ") || "no single change stands out"}</span>

@@ -34,7 +34,7 @@ export function PolicyView() {
   const tryIt = async () => {
     busy.value = true;
     const source = draft.value;
-    const answer = await attempt(() => api.tryPolicy(source));
+    const answer = await attempt(() => patiently(() => api.tryPolicy(source)));
     busy.value = false;
     if (answer) {
       tried.value = answer;
@@ -90,6 +90,18 @@ export function PolicyView() {
       </div>
     </section>
   );
+}
+
+/** Asks again while the recordings are still being replayed. */
+async function patiently<T>(what: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await what();
+    } catch (error) {
+      if (!(error instanceof Problem) || error.status !== 503) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+    }
+  }
 }
 
 /** The policy in force, with the threshold that the figures' advice links to. */

@@ -39,6 +39,7 @@ export class Timeline {
           {
             values: (_, splits) => splits.map(clock),
             space: 70,
+            incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600],
             font,
             stroke: () => color("--ink-2"),
             grid: { show: false },

@@ -40,7 +40,7 @@ export const percent = (value: number, digits = 0) => `${(100 * value).toFixed(d
 /** What each state means, for a pill, and in a sentence. A shape beside the colour, so that colour alone says nothing. */
 export const states: Record<State, { word: string; mark: string; means: string }> = {
   unheard: { word: "not heard yet", mark: "○", means: "The caller has not spoken." },
-  insufficient: { word: "not enough speech", mark: "?", means: "Too little speech, or too long ago, to say anything. That is not the same as calm." },
+  insufficient: { word: "too little speech", mark: "?", means: "Too little speech, or too long ago, to say anything. That is not the same as calm." },
   calm: { word: "calm", mark: "–", means: "The voice gives no reason to act." },
   rising: { word: "rising", mark: "▲", means: "The score is above the threshold and has not fallen back." },
   escalated: { word: "escalated", mark: "■", means: "A transfer was asked for." },
@@ -80,4 +80,10 @@ export const verdicts: Record<Verdict, string> = { helpful: "helpful", unneeded:
 /** `demo-2-1` stays; a UUID or a carrier's id is cut in the middle. */
 export function short(id: string, longest = 18): string {
   return id.length <= longest ? id : `${id.slice(0, longest - 7)}…${id.slice(-6)}`;
+}
+
+/** What speaks for a cue, without the cue's own words before it: they stand beside it already. */
+export function evidence(cue: Cue, words: string): string {
+  const own = cues[cue];
+  return words.startsWith(`${own} (`) && words.endsWith(")") ? words.slice(own.length + 2, -1) : words.startsWith(own) ? words.slice(own.length).trim() : words;
 }

@@ -63,6 +63,19 @@ pub(super) fn play(intake: &Arc<Intake>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The bundled recordings of two channels, by name.
+pub(super) fn bundled() -> impl Iterator<Item = (String, Cow<'static, [u8]>)> {
+    let mut names: Vec<Cow<'static, str>> =
+        Recordings::iter().filter(|name| name.ends_with(".wav")).collect();
+    names.sort();
+    names.into_iter().filter_map(|name| Some((name.to_string(), Recordings::get(&name)?.data)))
+}
+
+/// What they are labelled with.
+pub(super) fn suite() -> Option<String> {
+    String::from_utf8(Recordings::get("suite.csv")?.data.into_owned()).ok()
+}
+
 /// A recording in memory.
 struct Voice {
     bytes: Cow<'static, [u8]>,

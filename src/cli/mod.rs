@@ -3,6 +3,8 @@
 mod check;
 #[cfg(feature = "serve")]
 mod demo;
+#[cfg(feature = "serve")]
+mod desk;
 mod evaluate;
 mod features;
 mod jobs;

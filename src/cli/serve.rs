@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -18,12 +18,17 @@ use tokio::{
 use warmline::{
     call::{Action, CallId},
     config::{Config, Secret},
-    console::{self, Console, Ring, Sessions},
+    console::{self, Console, Policies, Ring, Sessions},
     ingest::{Intake, Patience, audiosocket, http, rtp, websocket},
     switchboard::{Actions, Limits, Score, Switchboard},
 };
 
-use super::{demo, jobs::default_jobs, scoring::ScoringArguments};
+use super::{
+    demo,
+    desk::{self, PolicyDesk},
+    jobs::default_jobs,
+    scoring::ScoringArguments,
+};
 
 /// Takes live calls, and treats each exactly as replay does.
 ///
@@ -119,17 +124,24 @@ async fn serve(
             tokio::spawn(rtp::serve(Arc::clone(&intake), socket, port.clone()));
         }
     }
+    let desk = Arc::new(PolicyDesk {
+        board: Arc::clone(&board),
+        scoring: scoring.clone(),
+        recordings: config.console.recordings.clone(),
+        heard: Mutex::default(),
+    });
     let console = Arc::new(Console {
         intake: Arc::clone(&intake),
         ring,
         announced,
         sessions: Sessions::default(),
+        policies: Policies::new(desk::in_force(scoring.policy.as_deref(), "the file")?, desk),
         demo,
     });
     if demo {
         demo::play(&intake)?;
     }
-    let router = console::routes(console).merge(websocket::routes(Arc::clone(&intake)));
+    let router = console::routes(Arc::clone(&console)).merge(websocket::routes(Arc::clone(&intake)));
     tokio::spawn(http::serve(intake, listener, router, connections));
     let (mut term, mut interrupt, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
@@ -142,6 +154,11 @@ async fn serve(
                 Ok((config, _)) => {
                     tracing::info!(version = config.policy.version(), "policy read again");
                     board.reload(config);
+                    let told = desk::in_force(scoring.policy.as_deref(), "the file");
+                    let now = console.policies.now().map(|now| now.sha256);
+                    if let Some(entry) = told.ok().and_then(|mut all| all.pop()).filter(|e| Some(&e.sha256) != now.as_ref()) {
+                        console.policies.changed(entry);
+                    }
                 }
                 Err(error) => tracing::error!(error = %format!("{error:#}"), "policy not read: the old one holds"),
             },

@@ -5,6 +5,7 @@ mod mask;
 mod metrics;
 mod openapi;
 mod page;
+mod policy;
 mod session;
 mod story;
 
@@ -26,6 +27,7 @@ pub use events::{RING_BYTES_MAX, RING_EVENTS_MAX, Ring};
 use futures_util::stream;
 pub use mask::MASKED_MAX;
 use mask::Mask;
+pub use policy::{Desk, InForce, POLICIES_MAX, Policies, Tried, TriedCall, TriedSum};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 pub use session::{
@@ -50,6 +52,8 @@ pub struct Console {
     pub announced: Option<Arc<Announced>>,
     /// Who is at the page.
     pub sessions: Sessions,
+    /// The policy in force, and those before it.
+    pub policies: Policies,
     /// Whether the calls are the bundled ones.
     pub demo: bool,
 }
@@ -69,6 +73,7 @@ pub fn routes(console: Arc<Console>) -> Router {
         .route("/api/v1/audiosocket/{uuid}", post(announce))
         .route("/api/v1/events", get(follow))
         .merge(openapi::routes())
+        .merge(policy::routes())
         .merge(page::routes())
         .fallback(|| async {
             problem(StatusCode::NOT_FOUND, "no such page", "/openapi.json lists what there is")

@@ -240,6 +240,20 @@ pub(super) async fn who(State(console): State<Arc<Console>>, headers: HeaderMap)
     .into_response()
 }
 
+impl Console {
+    /// Who asks, in a word for colleagues and for the audit: the name they gave at login, else their role.
+    pub(super) fn who(&self, headers: &HeaderMap) -> String {
+        let session = cookie(headers).and_then(|id| self.sessions.find(id, Instant::now()));
+        let named = session.map(|session| session.name).filter(|name| !name.is_empty());
+        let role = || match self.role(&Uri::from_static("/"), headers) {
+            Ok(_) if self.intake.gate.tokens.is_empty() => "this machine".to_owned(),
+            Ok(role) => role.name().to_owned(),
+            Err(_) => "nobody".to_owned(),
+        };
+        named.unwrap_or_else(role)
+    }
+}
+
 fn answer(console: &Console, id: &str, lasts: Duration) -> Response {
     let secure = match &console.intake.gate.public_url {
         Some(url) if url.starts_with("wss:") || url.starts_with("https:") => "; Secure",

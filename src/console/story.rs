@@ -215,7 +215,7 @@ impl Story {
     clippy::disallowed_methods,
     reason = "says when a call came in on the clock on the wall, dates nothing"
 )]
-fn now() -> OffsetDateTime {
+pub(super) fn now() -> OffsetDateTime {
     std::time::SystemTime::now().into()
 }
 

@@ -1,0 +1,94 @@
+// Hundreds of live calls on the wall: frames a second, memory, and what ten open pages cost the server.
+//
+//   node scripts/measure.mjs [--calls 500] [--seconds 20]
+import { execFileSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
+import { Server, browse, missing, open, pause } from "../tests/browser/house.mjs";
+
+const argument = (name, otherwise) => Number(process.argv[process.argv.indexOf(`--${name}`) + 1] || 0) || otherwise;
+const CALLS = argument("calls", 500);
+const SECONDS = argument("seconds", 20);
+if (missing) {
+  console.log(`measure: skipped: ${missing}`);
+  process.exit(0);
+}
+
+const TICKS = Number(execFileSync("getconf", ["CLK_TCK"]));
+const cpu = (pid) => {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+};
+const resident = (pid) => Number(/Pss:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))[1]) / 1024;
+
+const server = await Server.start({ more: `[limits]\ncalls = ${CALLS + 10}\ncalls_per_shard = ${CALLS}\n`, args: ["--stages", "watch"] });
+const browser = await browse();
+try {
+  server.load({ wav: ["calm.wav", "escalating_mulaw.wav", "loud_but_happy.wav", "escalating_de.wav"], calls: CALLS, seconds: 600 });
+  const page = await open(browser, server.url);
+  await page.waitForFunction((calls) => window.warmline?.model.calls.size >= calls, CALLS, { timeout: 60_000 }).catch(() => undefined);
+  await pause(60_000);
+  const live = (await server.ask("/api/v1/calls")).body.calls.length;
+  const events = server.follow("score");
+  const frames = await page.evaluate(
+    (seconds) =>
+      new Promise((resolve) => {
+        const from = performance.now();
+        let [count, last, longest, scrolled] = [0, from, 0, 0];
+        const rows = document.querySelector(".rows");
+        const step = (at) => {
+          count += 1;
+          longest = Math.max(longest, at - last);
+          last = at;
+          // A supervisor who looks through the whole wall meanwhile.
+          rows.scrollTop = (scrolled += 6) % Math.max(1, rows.scrollHeight - rows.clientHeight);
+          if (at - from < 1000 * seconds) requestAnimationFrame(step);
+          else resolve({ perSecond: (1000 * count) / (at - from), longest });
+        };
+        requestAnimationFrame(step);
+      }),
+    SECONDS,
+  );
+  events.stop();
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send("HeapProfiler.collectGarbage");
+  const heap = (await cdp.send("Runtime.getHeapUsage")).usedSize / 2 ** 20;
+  const renderer = renderers().map(resident).sort((a, b) => b - a)[0];
+  console.log(`${live} live calls, ${(events.came.length / SECONDS).toFixed(0)} scores a second`);
+  console.log(`page: ${frames.perSecond.toFixed(1)} frames a second while it is scrolled, the longest ${frames.longest.toFixed(0)} ms; JavaScript heap ${heap.toFixed(0)} MiB, its process ${renderer.toFixed(0)} MiB`);
+  await page.close();
+
+  const load = async (followers) => {
+    const all = Array.from({ length: followers }, () => server.follow("none"));
+    await pause(1000);
+    const before = cpu(server.child.pid);
+    await pause(1000 * SECONDS);
+    const used = (cpu(server.child.pid) - before) / SECONDS;
+    all.forEach((follower) => follower.stop());
+    await pause(500);
+    return used;
+  };
+  const [none, ten, again] = [await load(0), await load(10), await load(0)];
+  const base = (none + again) / 2;
+  console.log(`server: ${(100 * base).toFixed(1)} % of a core without a page (${(100 * none).toFixed(1)} before, ${(100 * again).toFixed(1)} after), ${(100 * ten).toFixed(1)} % with ten: ${(100 * (ten - base)).toFixed(1)} % more`);
+} finally {
+  await browser.close();
+  await server.stop();
+}
+
+/** The processes that draw pages, of this browser alone. */
+function renderers() {
+  return readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("--type=renderer") && isOurs(pid);
+    } catch {
+      return false;
+    }
+  });
+}
+
+function isOurs(pid) {
+  for (let at = pid; at !== "1" && at !== "0"; at = readFileSync(`/proc/${at}/stat`, "utf8").split(") ")[1].split(" ")[1]) {
+    if (Number(at) === process.pid) return true;
+  }
+  return false;
+}
