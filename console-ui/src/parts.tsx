@@ -18,9 +18,9 @@ const HEIGHT = 30;
 /** Media seconds a sparkline shows. */
 const SPAN_S = 60;
 
-/** The latest minute of scores; broken where nothing was judged. The dashed line is the policy's threshold. */
+/** The latest minute of scores, now at the right edge; broken where nothing was judged. The dashed line is the policy's threshold. */
 export function Sparkline({ trend, t, enter }: { trend: Point[]; t: number; enter: number }) {
-  const from = Math.max(0, t - SPAN_S);
+  const from = t - SPAN_S;
   const x = (at: number) => ((at - from) / SPAN_S) * WIDTH;
   const y = (p: number) => HEIGHT - 2 - p * (HEIGHT - 4);
   let line = "";

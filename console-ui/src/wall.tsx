@@ -57,16 +57,17 @@ export function Wall() {
         <span>Caller</span>
         <span>Last minute</span>
         <span class="num">Score</span>
-        <span>Heard, against this caller's own calm voice</span>
+        <span>Heard, against their own calm voice</span>
         <span class="num">Since</span>
         <span />
       </div>
       <div
         class="rows"
         ref={box}
-        role="listbox"
+        role="grid"
         tabIndex={0}
         aria-label={`${calls.length} live calls, most urgent first`}
+        aria-rowcount={calls.length}
         aria-activedescendant={at >= 0 ? `call-${selected.value}` : undefined}
         onScroll={(event) => (top.value = event.currentTarget.scrollTop)}
         onFocus={() => (selected.value ??= calls[0]?.id ?? null)}
@@ -76,13 +77,13 @@ export function Wall() {
             <p>{session.value?.demo ? "The bundled calls begin in a moment." : "A call is here as soon as its media stream begins."}</p>
           </Empty>
         ) : (
-          <div class="space" style={{ height: `${calls.length * ROW}px` }}>
+          <div class="space" role="rowgroup" style={{ height: `${calls.length * ROW}px` }}>
             {visible.map((call, n) => (
               <Row
                 key={call.id}
                 call={call}
                 revision={call.revision}
-                y={(first + n) * ROW}
+                place={first + n}
                 threshold={enter.value}
                 minute={Math.floor((now.value - call.since) / 10_000)}
                 isSelected={call.id === selected.value}
@@ -98,46 +99,39 @@ export function Wall() {
 interface RowProps {
   call: Call;
   revision: number;
-  y: number;
+  place: number;
   threshold: number;
   minute: number;
   isSelected: boolean;
 }
 
-const Row = memo(function Row({ call, y, threshold, isSelected }: RowProps) {
+const Row = memo(function Row({ call, place, threshold, isSelected }: RowProps) {
   const judged = call.state !== "insufficient" && call.state !== "unheard" && call.state !== "suspended";
   const score = call.probability;
   const where = [call.queue && plain(call.queue), call.intent && plain(call.intent)].filter(Boolean).join(" · ");
   const said = call.cue && call.t - call.cue.t < 90 ? call.cue : null;
-  const label = [
-    `Call ${call.id}`,
-    where,
-    states[call.state].word,
-    judged && score !== null ? `score ${score.toFixed(2)}` : "not judged",
-    said ? `${cues[said.cue]}: ${said.evidence}` : call.heard ? `heard ${call.heard.words}` : "",
-  ];
   return (
     <div
       id={`call-${call.id}`}
       class={`row ${call.state}${isSelected ? " selected" : ""}`}
-      role="option"
+      role="row"
+      aria-rowindex={place + 1}
       aria-selected={isSelected}
-      aria-label={label.filter(Boolean).join(", ")}
-      style={{ transform: `translateY(${y}px)` }}
+      style={{ transform: `translateY(${place * ROW}px)` }}
       onClick={() => (selected.value = call.id)}
       onDblClick={() => open(call.id)}
     >
-      <span><Pill state={call.state} /></span>
-      <span class="who">
-        <a href={`#/call/${encodeURIComponent(call.id)}`} tabIndex={-1} title={call.id}>{short(call.id, 22)}</a>
+      <span role="gridcell"><Pill state={call.state} /></span>
+      <span role="gridcell" class="who">
+        <a href={`#/call/${encodeURIComponent(call.id)}`} title={call.id} tabIndex={-1}>{short(call.id, 22)}</a>
         <small>{where || call.source}</small>
       </span>
-      <span class="trend"><Sparkline trend={call.trend} t={call.t} enter={threshold} /></span>
-      <span class={`num score${judged ? "" : " stale"}`} title={judged ? "Calibrated probability that the caller sounds frustrated" : "The latest score; not judged now"}>
+      <span role="gridcell" class="trend"><Sparkline trend={call.trend} t={call.t} enter={threshold} /></span>
+      <span role="gridcell" class={`num score${judged ? "" : " stale"}`} title={judged ? "Calibrated probability that the caller sounds frustrated" : "The latest score; not judged now"}>
         {score === null ? "–" : score.toFixed(2)}
         {call.peak !== null && call.peak > (score ?? 0) + 0.05 ? <small>peak {call.peak.toFixed(2)}</small> : null}
       </span>
-      <span class="heard">
+      <span role="gridcell" class="heard">
         {said ? (
           <>
             <b class="cue">{cues[said.cue]}</b> <span class="why">{evidence(said.cue, said.evidence)}</span>
@@ -150,8 +144,8 @@ const Row = memo(function Row({ call, y, threshold, isSelected }: RowProps) {
           <span class="none">{judged ? "nothing differs" : call.why || states[call.state].means}</span>
         )}
       </span>
-      <span class="num since" title={new Date(call.since).toLocaleString()}>{ago((Date.now() - call.since) / 1000)}</span>
-      <span class="acts">
+      <span role="gridcell" class="num since" title={new Date(call.since).toLocaleString()}>{ago((Date.now() - call.since) / 1000)}</span>
+      <span role="gridcell" class="acts">
         {may.value.force && call.state !== "escalated" ? (
           <button type="button" tabIndex={-1} onClick={() => (asking.value = { what: "force", call: call.id })}>Transfer…</button>
         ) : null}

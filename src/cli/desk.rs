@@ -225,7 +225,8 @@ pub(super) fn in_force(file: Option<&Path>, by: &str) -> anyhow::Result<Vec<InFo
         #[allow(clippy::disallowed_methods, reason = "says since when a policy is in force, dates nothing")]
         let since = std::time::SystemTime::now().into();
         let (version, sha256) = (policy.version().to_owned(), policy.sha256().to_owned());
-        let entry = InForce { version, sha256, source, since, by: by.to_owned() };
+        let by = file.map_or("the program, which has it built in", |_| by).to_owned();
+        let entry = InForce { version, sha256, source, since, by };
         if let Some(file) = file
             && let Err(error) = remember(file, &entry)
         {

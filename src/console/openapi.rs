@@ -44,7 +44,8 @@ mod tests {
             for (method, operation) in operations.as_object().unwrap() {
                 for (status, response) in operation["responses"].as_object().unwrap() {
                     let content = response["content"].as_object();
-                    let is_problem = content.is_some_and(|kinds| kinds.keys().eq(["application/problem+json"]));
+                    let is_problem =
+                        content.is_some_and(|kinds| kinds.keys().eq(["application/problem+json"]));
                     assert_eq!(status.starts_with(['4', '5']), is_problem, "{method} {path} {status}");
                 }
             }
@@ -53,7 +54,10 @@ mod tests {
 
     fn sources() -> Vec<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/console");
-        fs::read_dir(folder).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect()
     }
 
     /// `get /healthz` of `.route("/healthz", get(…))`, and each method that is chained to it.
@@ -65,7 +69,9 @@ mod tests {
             let methods = ["get", "post", "delete"];
             let called = rest[..end].split(';').next()?;
             let found = methods.iter().filter(move |method| {
-                [format!(", {method}("), format!(").{method}("), format!("\n            {method}(")].iter().any(|call| called.contains(call))
+                [format!(", {method}("), format!(").{method}("), format!("\n            {method}(")]
+                    .iter()
+                    .any(|call| called.contains(call))
             });
             Some(found.map(move |method| format!("{method} {path}")).collect::<Vec<_>>())
         });

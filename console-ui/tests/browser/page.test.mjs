@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { Server, browse, missing, open, pause } from "./house.mjs";
 
-const skip = missing && `skipped: ${missing}`;
+const skip = missing ? `skipped: ${missing}` : false;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 let server;
@@ -144,7 +144,7 @@ test("a policy is tried on recorded calls, put in force, and reverted", { skip, 
   assert.equal((await server.ask("/api/v1/policy/history")).body.policies.length, 3);
   await text.fill("enter = ");
   await page.getByRole("button", { name: "Try on recorded calls" }).click();
-  await page.locator(".notes .bad").waitFor();
+  await page.locator(".notes .bad", { hasText: "policy line" }).waitFor();
   await page.keyboard.press("Escape");
   await page.locator("h1").first().click();
   await page.keyboard.press("1");
