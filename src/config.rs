@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::Range,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +14,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::{
+    handoff::{Connector, outbox, settings as connectors},
     ingest::{Door, Gate, Role, Token, gate::SOURCES, rtp::Port},
+    ledger::Place,
     policy::{Notice, settings},
     switchboard::Assumed,
     wire::{credentials::ApiKey, rtp::PayloadTypes},
@@ -35,6 +38,12 @@ pub struct Config {
     pub console: ConsoleTable,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[ledger]`.
+    pub ledger: Option<LedgerFile>,
+    /// `[retention]`.
+    pub retention: Retention,
+    /// `[handoff]`.
+    pub handoff: Handoff,
 }
 
 /// Where the program listens, and to whom.
@@ -176,6 +185,79 @@ impl Default for Limits {
     }
 }
 
+/// Where what must not be lost is kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerFile {
+    /// The SQLite file.
+    pub path: PathBuf,
+}
+
+impl Default for LedgerFile {
+    fn default() -> Self {
+        Self { path: "warmline.db".into() }
+    }
+}
+
+/// How long anything is kept.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Days after which transfers, packets, calls and what is personal in the audit are erased.
+    pub days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { days: 30 }
+    }
+}
+
+/// How transfers are made.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Handoff {
+    /// How long a transfer is offered, seconds.
+    pub deadline_s: u64,
+    /// How long a telephone may ring, seconds.
+    pub ring_s: u64,
+    /// How long a transfer may wait for a free human, seconds.
+    pub wait_s: u64,
+    /// Receivers, the first tried first.
+    pub connector: Vec<ConnectorTable>,
+}
+
+impl Default for Handoff {
+    fn default() -> Self {
+        Self { deadline_s: 30, ring_s: 60, wait_s: 900, connector: Vec::new() }
+    }
+}
+
+/// `[[handoff.connector]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectorTable {
+    /// `webhook`.
+    pub kind: String,
+    /// Its name in events and metrics; none: its kind.
+    pub name: Option<String>,
+    /// Where it goes.
+    pub url: String,
+    /// What signs.
+    pub secret: Secret,
+    /// What signed before, while receivers still check it.
+    #[serde(default)]
+    pub former_secret: Vec<Secret>,
+    /// Whether the envelope is a CloudEvent.
+    #[serde(default)]
+    pub cloud_events: bool,
+    /// Whether addresses of this machine and of private networks are allowed.
+    #[serde(default)]
+    pub allow_private: bool,
+    /// Seconds an answer may take.
+    pub timeout_s: Option<u64>,
+}
+
 /// Why a configuration was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -242,6 +324,22 @@ const KEYS: &[&str] = &[
     "supervisor",
     "agent",
     "auditor",
+    "ledger",
+    "path",
+    "retention",
+    "days",
+    "handoff",
+    "deadline_s",
+    "ring_s",
+    "wait_s",
+    "connector",
+    "kind",
+    "name",
+    "url",
+    "former_secret",
+    "cloud_events",
+    "allow_private",
+    "timeout_s",
 ];
 
 /// Where `[media.audiosocket]` listens if it does not say it: where nobody else hears it.
@@ -354,6 +452,59 @@ impl Config {
         Ok(Gate { tokens, doors, public_url: self.server.public_url.clone() })
     }
 
+    /// Where the ledger is: the file that is named; `warmline.db` in the working directory if transfers go anywhere; else memory.
+    pub fn ledger(&self) -> Place {
+        match &self.ledger {
+            Some(ledger) => Place::File(ledger.path.clone()),
+            None if !self.handoff.connector.is_empty() => Place::File(LedgerFile::default().path),
+            None => Place::Memory,
+        }
+    }
+
+    /// How transfers are made.
+    pub fn outbox(&self) -> outbox::Settings {
+        let seconds = Duration::from_secs;
+        outbox::Settings {
+            deadline: seconds(self.handoff.deadline_s),
+            ring: seconds(self.handoff.ring_s),
+            wait: seconds(self.handoff.wait_s),
+            public_url: self.server.public_url.as_ref().map(|url| url.replacen("ws", "http", 1)),
+        }
+    }
+
+    /// Where transfers go, the first tried first. `read` finds the secrets.
+    ///
+    /// # Errors
+    /// When a secret cannot be read, or a table makes no connector.
+    pub fn connectors(
+        &self,
+        read: &dyn Fn(&Secret) -> Result<String, String>,
+    ) -> Result<Vec<Arc<dyn Connector>>, ConfigError> {
+        let mut tables = Vec::new();
+        for table in &self.handoff.connector {
+            let find = |secret: &Secret| {
+                let what = format!("[[handoff.connector]] {}", table.name.as_ref().unwrap_or(&table.kind));
+                read(secret)
+                    .map(|text| text.trim().to_owned())
+                    .map_err(|why| ConfigError::Secret { what, why })
+            };
+            let secrets = std::iter::once(&table.secret)
+                .chain(&table.former_secret)
+                .map(find)
+                .collect::<Result<_, _>>()?;
+            tables.push(connectors::Table {
+                kind: table.kind.clone(),
+                name: table.name.clone(),
+                url: table.url.clone(),
+                secrets,
+                cloud_events: table.cloud_events,
+                allow_private: table.allow_private,
+                timeout_s: table.timeout_s,
+            });
+        }
+        connectors::connectors(&tables).map_err(|reason| ConfigError::Line { line: 1, reason })
+    }
+
     /// Where AudioSocket is listened for, and whether its calls must be announced; `None` without `[media.audiosocket]`.
     pub fn audiosocket(&self) -> Option<(SocketAddr, bool)> {
         let media = self.media.get("audiosocket")?.get_ref();
@@ -362,7 +513,7 @@ impl Config {
 
     /// Every setting that is not of one protocol: its name, its value, and what it means.
     pub fn explain(&self) -> Vec<(String, String, &'static str)> {
-        let Self { server, model, policy, console, limits, .. } = self;
+        let Self { server, model, policy, console, limits, handoff, .. } = self;
         let or = |value: Option<String>, else_: &str| value.unwrap_or_else(|| else_.to_owned());
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let files: Vec<String> = model.files.iter().map(|file| file.display().to_string()).collect();
@@ -417,6 +568,38 @@ impl Config {
                 "seconds of silence after which a peer is asked whether it is there",
             ),
             ("limits.request_s".into(), limits.request_s.to_string(), "seconds a request may take to arrive"),
+            (
+                "ledger.path".into(),
+                match self.ledger() {
+                    Place::File(path) => path.display().to_string(),
+                    Place::Memory => "in memory: gone with the program".into(),
+                },
+                "where transfers, verdicts and the audit are kept",
+            ),
+            (
+                "retention.days".into(),
+                self.retention.days.to_string(),
+                "days after which they are erased; 0: never",
+            ),
+            (
+                "handoff.connector".into(),
+                or(
+                    handoff
+                        .connector
+                        .iter()
+                        .map(|c| c.name.clone().unwrap_or(c.kind.clone()))
+                        .reduce(|a, b| format!("{a}, {b}")),
+                    "none",
+                ),
+                "where transfers go, the first tried first",
+            ),
+            ("handoff.deadline_s".into(), handoff.deadline_s.to_string(), "seconds a transfer is offered"),
+            ("handoff.ring_s".into(), handoff.ring_s.to_string(), "seconds a telephone may ring"),
+            (
+                "handoff.wait_s".into(),
+                handoff.wait_s.to_string(),
+                "seconds a transfer may wait for a free human",
+            ),
         ];
         for (name, media) in &self.media {
             let media = media.get_ref();

@@ -17,6 +17,8 @@ pub mod policy;
 
 pub mod packet;
 
+pub mod transfer;
+
 pub mod call;
 
 pub mod switchboard;

@@ -31,6 +31,7 @@ use tokio_tungstenite::{
 use warmline::{
     call::{Action, CallConfig, CallId, Event, What},
     console::{self, Console, Desk, InForce, Policies, Ring, Sessions, Tried},
+    handoff::Outbox,
     ingest::{
         Door, Gate, Intake, Patience, Role, Token,
         audiosocket::{self, Announced},
@@ -39,10 +40,12 @@ use warmline::{
         replay::ReplayOptions,
         rtp, websocket,
     },
+    ledger::{Ledger, Place},
     media::g711,
     policy::{Notice, Policy},
     score::{Model, ScoreError, ScoreRequest, Scores, Stages},
     switchboard::{Actions, Assumed, Events, Limits, Score, Switchboard},
+    transfer::UnixMillis,
     wire::rtp::PayloadTypes,
 };
 
@@ -342,9 +345,14 @@ impl House {
         };
         let connections = Arc::new(Semaphore::new(200));
         let announced = announced.then(|| Arc::new(Announced::default()));
+        let ledger = Arc::new(Ledger::open(Place::Memory).unwrap());
+        let policy = Policy::parse("version = \"story\"").unwrap();
+        let told = Box::new(|_: &serde_json::Value| {});
+        let outbox = Outbox::new(ledger, Vec::new(), Default::default(), policy, UnixMillis(0), told);
         let console = Console {
             intake: Arc::clone(&intake),
             ring,
+            outbox,
             announced: announced.clone(),
             sessions: Sessions::default(),
             policies: Policies::new([], Arc::new(NoDesk)),

@@ -12,7 +12,7 @@ use std::{
 use warmline::score::Card;
 
 /// The rooms in the order in which data flows through them: a room knows only the rooms above it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "units",
     "wire",
     "media",
@@ -20,6 +20,7 @@ const ROOMS: [&str; 15] = [
     "score",
     "policy",
     "packet",
+    "transfer",
     "call",
     "switchboard",
     "ingest",

@@ -403,7 +403,8 @@ impl Call {
     }
 }
 
-fn uuid(sha256: &[u8; 32]) -> String {
+/// A UUID (version 8, RFC 9562) of a digest.
+pub(crate) fn uuid(sha256: &[u8; 32]) -> String {
     let hex: String = sha256
         .iter()
         .take(16)

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use warmline::{
     call::Output,
     console::{Desk, InForce, Tried, TriedCall, TriedSum},
+    handoff::Outbox,
     ingest::{
         recording::Recording,
         replay::{ReplayOptions, replay},
@@ -35,6 +36,8 @@ const TRACES_MAX: usize = 4;
 /// Puts policies in force at a switchboard, and tries them.
 pub(super) struct PolicyDesk {
     pub(super) board: Arc<Switchboard>,
+    /// Who audits, and hands over by the capacity that the policy names.
+    pub(super) outbox: Arc<Outbox>,
     pub(super) scoring: ScoringArguments,
     /// Where the recorded calls are; none: the bundled ones.
     pub(super) recordings: Option<PathBuf>,
@@ -60,6 +63,7 @@ impl Desk for PolicyDesk {
                 .map_err(|error| format!("{}: {error}: nothing has changed", file.display()))?;
         }
         self.board.reload(config);
+        self.outbox.set_policy(policy.clone(), &entry.by);
         Ok(())
     }
 

@@ -13,14 +13,17 @@ use tokio::{
     net::{TcpListener, UdpSocket},
     signal::unix::{SignalKind, signal},
     sync::Semaphore,
-    time::{Instant, sleep, timeout},
+    time::{Instant, interval, sleep, timeout},
 };
 use warmline::{
-    call::{Action, CallId},
+    call::Event,
     config::{Config, Secret},
     console::{self, Console, Policies, Ring, Sessions},
+    handoff::Outbox,
     ingest::{Intake, Patience, audiosocket, http, rtp, websocket},
-    switchboard::{Actions, Limits, Score, Switchboard},
+    ledger::{Ledger, Place},
+    switchboard::{Events, Limits, Score, Switchboard},
+    transfer::UnixMillis,
 };
 
 use super::{
@@ -55,6 +58,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             "--demo plays bundled calls for whoever is at this machine: leave the credentials out of its configuration"
         );
     }
+    // Whoever makes a TLS client or listener finds it; a second one in a process changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let connectors = config.connectors(&secret)?;
     let runtime = scoring.runtime()?;
     let (call_config, models) = scoring.call_config(&scoring.policy()?)?;
     let shards = config.server.shards.map_or_else(default_jobs, usize::from).max(1);
@@ -70,8 +76,30 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let epoch = epoch();
     let ring = Ring::new(epoch);
     let limits = Limits { calls: config.limits.calls, calls_per_shard: config.limits.calls_per_shard };
-    let events = Arc::clone(&ring);
-    let board = Arc::new(Switchboard::start(scorers, call_config, limits, epoch, events, Arc::new(Log))?);
+    let place = config.ledger();
+    if place == Place::Memory {
+        tracing::warn!(
+            "no [ledger] is configured: transfers and the audit are kept in memory, and gone with the program"
+        );
+    }
+    if connectors.is_empty() {
+        tracing::warn!(
+            "no [[handoff.connector]] is configured: transfers are told to followers of the events alone"
+        );
+    }
+    let ledger = Arc::new(Ledger::open(place)?);
+    let told = Arc::clone(&ring);
+    let outbox = Outbox::new(
+        Arc::clone(&ledger),
+        connectors,
+        config.outbox(),
+        call_config.policy.clone(),
+        UnixMillis(epoch),
+        Box::new(move |line| told.say(line.to_string())),
+    );
+    let events = Arc::new(Both(Arc::clone(&ring), Arc::clone(&outbox)));
+    let actions = Arc::clone(&outbox);
+    let board = Arc::new(Switchboard::start(scorers, call_config, limits, epoch, events, actions)?);
     let seconds = Duration::from_secs;
     let patience = Patience {
         request: seconds(config.limits.request_s),
@@ -83,7 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let intake = Arc::new(Intake::new(Arc::clone(&board), gate, patience));
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    tokio.block_on(serve(&config, &scoring, intake, ring, arguments.demo))?;
+    tokio.block_on(serve(&config, &scoring, intake, ring, outbox, arguments.demo))?;
     // A follower that is still connected holds nobody up.
     tokio.shutdown_background();
     Ok(0)
@@ -94,9 +122,14 @@ async fn serve(
     scoring: &ScoringArguments,
     intake: Arc<Intake>,
     ring: Arc<Ring>,
+    outbox: Arc<Outbox>,
     demo: bool,
 ) -> anyhow::Result<()> {
     let board = Arc::clone(&intake.board);
+    let of_outbox = Arc::clone(&board);
+    let running = Arc::clone(&outbox);
+    let mut handing_off = tokio::spawn(async move { running.run(&of_outbox).await });
+    tokio::spawn(retain(Arc::clone(&outbox), config.retention.days));
     let connections = Arc::new(Semaphore::new(config.limits.connections));
     let listener = bind(config.server.listen).await?;
     let address = listener.local_addr()?;
@@ -126,6 +159,7 @@ async fn serve(
     }
     let desk = Arc::new(PolicyDesk {
         board: Arc::clone(&board),
+        outbox: Arc::clone(&outbox),
         scoring: scoring.clone(),
         recordings: config.console.recordings.clone(),
         heard: Mutex::default(),
@@ -133,6 +167,7 @@ async fn serve(
     let console = Arc::new(Console {
         intake: Arc::clone(&intake),
         ring,
+        outbox: Arc::clone(&outbox),
         announced,
         sessions: Sessions::default(),
         policies: Policies::new(desk::in_force(scoring.policy.as_deref(), "the file")?, desk),
@@ -150,9 +185,14 @@ async fn serve(
         tokio::select! {
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
+            ended = &mut handing_off => return Err(match ended {
+                Ok(Err(error)) => anyhow!(error).context("transfers cannot be made"),
+                Ok(Ok(())) | Err(_) => anyhow!("transfers are not made any more: a bug, please report it"),
+            }),
             _ = hup.recv() => match scoring.policy().and_then(|policy| scoring.call_config(&policy)) {
                 Ok((config, _)) => {
                     tracing::info!(version = config.policy.version(), "policy read again");
+                    outbox.set_policy(config.policy.clone(), "sighup");
                     board.reload(config);
                     let told = desk::in_force(scoring.policy.as_deref(), "the file");
                     let now = console.policies.now().map(|now| now.sha256);
@@ -185,13 +225,28 @@ async fn serve(
     Ok(())
 }
 
-/// What calls want done: told, until there is somebody who does it.
-struct Log;
+/// Everybody who is told of events.
+struct Both(Arc<Ring>, Arc<Outbox>);
 
-impl Actions for Log {
-    fn act(&self, call: &CallId, action: Action) {
-        let Action::Transfer { id, .. } = action;
-        tracing::info!(%call, transfer = id, "transfer");
+impl Events for Both {
+    fn told(&self, event: &Event) {
+        self.0.told(event);
+        self.1.told(event);
+    }
+}
+
+/// Erases what is older than so many days, at the start and every hour.
+async fn retain(outbox: Arc<Outbox>, days: u32) {
+    const DAY_MS: u64 = 86_400_000;
+    let mut hours = interval(Duration::from_secs(3_600));
+    while days > 0 {
+        hours.tick().await;
+        let now = outbox.now();
+        let before = UnixMillis(now.0.saturating_sub(DAY_MS * u64::from(days)));
+        match outbox.ledger().purge(before, now).await {
+            Ok(receipt) => tracing::info!(transfers = receipt.transfers, calls = receipt.calls, "retention"),
+            Err(error) => tracing::error!(%error, "what is too old was not erased"),
+        }
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::watch;
 
 use super::story::Stories;
-use crate::{call::Event, switchboard::Events};
+use crate::{
+    call::{Event, What},
+    switchboard::Events,
+};
 
 /// Events that are held; beyond, the oldest is forgotten, and whoever had not read it is told how many they missed.
 pub const RING_EVENTS_MAX: usize = 16_384;
@@ -80,9 +83,27 @@ impl Ring {
 
 impl Events for Ring {
     fn told(&self, event: &Event) {
-        let Ok(line) = serde_json::to_string(event) else { return };
+        // The outbox says the same with all there is to say.
+        if matches!(event.what, What::TransferOutcome { .. }) {
+            return;
+        }
+        if let Ok(line) = serde_json::to_string(event) {
+            let line: Arc<str> = line.into();
+            self.stories().take(event, &line);
+            self.hold(line);
+        }
+    }
+}
+
+impl Ring {
+    /// Takes a line of JSON that is no event of a call's own: what became of its transfers.
+    pub fn say(&self, line: String) {
         let line: Arc<str> = line.into();
-        self.stories().take(event, &line);
+        self.stories().add(&line);
+        self.hold(line);
+    }
+
+    fn hold(&self, line: Arc<str>) {
         let mut held = self.lock();
         held.bytes += line.len();
         held.lines.push_back(line);
@@ -148,10 +169,7 @@ impl Drop for Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        call::{CallId, What},
-        units::MediaTime,
-    };
+    use crate::{call::CallId, units::MediaTime};
 
     #[tokio::test]
     async fn events_are_read_in_order_from_where_one_left_off() {

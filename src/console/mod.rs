@@ -7,7 +7,9 @@ mod openapi;
 mod page;
 mod policy;
 mod session;
+mod stats;
 mod story;
+mod transfers;
 
 use std::{borrow::Cow, convert::Infallible, sync::Arc};
 
@@ -37,6 +39,7 @@ pub use story::{STORIES_BYTES_MAX, STORIES_MAX, STORY_EVENTS_MAX, STORY_SCORES_M
 
 use crate::{
     call::CallId,
+    handoff::Outbox,
     ingest::{Intake, Role, audiosocket::Announced, http::problem, websocket::with_head},
     policy::{Notice, Suspension},
     switchboard::{Assumed, Command, Status, Untold},
@@ -48,6 +51,8 @@ pub struct Console {
     pub intake: Arc<Intake>,
     /// The latest events.
     pub ring: Arc<Ring>,
+    /// The transfers.
+    pub outbox: Arc<Outbox>,
     /// AudioSocket calls that may come, where they must be announced.
     pub announced: Option<Arc<Announced>>,
     /// Who is at the page.
@@ -72,6 +77,8 @@ pub fn routes(console: Arc<Console>) -> Router {
         .route("/api/v1/calls/{id}/{what}", post(say))
         .route("/api/v1/audiosocket/{uuid}", post(announce))
         .route("/api/v1/events", get(follow))
+        .merge(transfers::routes())
+        .merge(stats::routes())
         .merge(openapi::routes())
         .merge(policy::routes())
         .merge(page::routes())
@@ -86,6 +93,9 @@ pub fn routes(console: Arc<Console>) -> Router {
 async fn ready(State(console): State<Arc<Console>>) -> Response {
     if console.intake.board.is_draining() {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "draining", "no new calls are taken");
+    }
+    if let Some(why) = console.outbox.ledger().failing() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "the ledger is not written", &why);
     }
     "ready\n".into_response()
 }

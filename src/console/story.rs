@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -113,6 +113,19 @@ impl Stories {
         while self.bytes > STORIES_BYTES_MAX && self.forget() {}
     }
 
+    /// Takes a line that names its call.
+    pub(super) fn add(&mut self, line: &Arc<str>) {
+        #[derive(Deserialize)]
+        struct Of {
+            call: String,
+        }
+        let Ok(Of { call }) = serde_json::from_str(line) else { return };
+        let Some(story) = self.held.get_mut(&CallId::new(call)) else { return };
+        let before = story.bytes;
+        story.keep(line);
+        self.bytes = self.bytes + story.bytes - before;
+    }
+
     /// What the wall says of a call.
     pub(super) fn glance(&self, call: &CallId) -> Glance {
         let Some(story) = self.held.get(call) else { return Glance::default() };
@@ -203,6 +216,10 @@ impl Story {
             | What::Gap { .. }
             | What::Problem { .. } => {}
         }
+        self.keep(line);
+    }
+
+    fn keep(&mut self, line: &Arc<str>) {
         self.bytes += line.len();
         self.events.push_back(Arc::clone(line));
         if self.events.len() > STORY_EVENTS_MAX {

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
-use crate::packet::ContextPacket;
+use crate::{
+    packet::ContextPacket,
+    transfer::{Answer, Failure},
+};
 
 /// One attempt to hand a caller over: everything a connector needs, the same on every attempt but for [`Offer::attempt`].
 #[derive(Clone, Debug)]
@@ -27,46 +30,6 @@ pub struct Offer {
     pub packet_url: Option<String>,
     /// What is left of the transfer's time.
     pub remaining: Duration,
-}
-
-/// What a receiver said. Beyond [`Answer::Accepted`], more may follow over the API or the connector's own events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It will be done; what becomes of it is told later, or never.
-    Accepted,
-    /// A human's telephone rings.
-    Ringing,
-    /// A human has the caller.
-    Connected,
-    /// A human said no, and why.
-    Declined(String),
-    /// Nobody answered.
-    NoAnswer,
-    /// The line is busy.
-    Busy,
-    /// A machine answered.
-    Voicemail,
-    /// The caller has hung up.
-    CallerGone,
-}
-
-/// Why an attempt came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// It was certainly not carried out, and may be another time: no connection, 429, 500, 503.
-    #[error("{why}")]
-    Again {
-        /// The receiver's `Retry-After`.
-        after: Option<Duration>,
-        /// What happened.
-        why: String,
-    },
-    /// It may have been carried out: the answer never came. It is read again before it is tried again.
-    #[error("{0}")]
-    Unknown(String),
-    /// It was not carried out and never will be this way: credentials, a target that does not exist, a refused request.
-    #[error("{0}")]
-    Never(String),
 }
 
 /// The largest tier of the packet that a connector carries.

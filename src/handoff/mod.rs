@@ -1,5 +1,13 @@
-//! Transfers going out: what a connector is, and one file for each. Absent here: media, models, decisions.
+//! Transfers going out: what a connector is, one file for each, and the outbox that sees to every transfer. Absent here: media, models,
+//! decisions.
 
 mod connector;
+pub mod fit;
+pub mod outbox;
+pub mod settings;
+pub mod webhook;
 
-pub use connector::{Answer, Carries, Connector, Failure, Offer, Tier};
+pub use connector::{Carries, Connector, Offer, Tier};
+pub use outbox::{Ask, Outbox, Refusal};
+
+pub use crate::transfer::{Answer, Failure};

@@ -19,16 +19,16 @@ pub const SOURCES: [&str; 9] =
 pub enum Role {
     /// Sends media, says what happens in a call, asks for transfers.
     Integrator,
-    /// Watches, and asks for transfers.
+    /// Watches, asks for transfers, calls them back, says how many humans are free.
     Supervisor,
-    /// Watches.
+    /// Watches, takes transfers, says what became of them and whether they were any good.
     Agent,
-    /// Watches.
+    /// Watches, and reads the audit.
     Auditor,
 }
 
 impl Role {
-    /// Its name in the configuration.
+    /// The name in the configuration and in the audit.
     pub fn name(self) -> &'static str {
         match self {
             Self::Integrator => "integrator",
