@@ -1,5 +1,7 @@
 //! The commands of `warmline`.
 
+#[cfg(feature = "serve")]
+mod audit;
 mod check;
 #[cfg(feature = "serve")]
 mod demo;
@@ -51,6 +53,12 @@ enum Command {
     /// Many paced calls against a server: what was sent, what came back, how late
     #[cfg(feature = "serve")]
     Load(load::Arguments),
+    /// The ledger's audit: whether its chain holds
+    #[cfg(feature = "serve")]
+    Audit(audit::Arguments),
+    /// Erase a call or a caller from the ledger, with a receipt
+    #[cfg(feature = "serve")]
+    Forget(audit::Forget),
     /// Check policy, model and ONNX Runtime: say what is wrong and how to mend it
     Check(check::Arguments),
 }
@@ -66,6 +74,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         #[cfg(feature = "serve")]
         Command::Load(arguments) => load::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Audit(arguments) => audit::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Forget(arguments) => audit::run_forget(&arguments),
         Command::Check(arguments) => check::run(&arguments),
     };
     match result {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::Console;
+use crate::handoff::outbox::DELAYS_MS;
 
 /// Every figure.
 pub(super) fn text(console: &Console) -> String {
@@ -44,6 +45,7 @@ pub(super) fn text(console: &Console) -> String {
         "protocol",
         &theirs.malformed,
     );
+    handoff(&mut page, console);
     page.head("shard_calls", "gauge", "Calls on a shard.");
     let shards = board.shards();
     for (n, (calls, _)) in shards.iter().enumerate() {
@@ -54,6 +56,63 @@ pub(super) fn text(console: &Console) -> String {
         page.line("shard_turn_microseconds", &format!("{{shard=\"{n}\"}}"), micros);
     }
     page.0
+}
+
+/// Transfers and the ledger.
+fn handoff(page: &mut Page, console: &Console) {
+    let (outbox, ledger) = (&console.outbox, console.outbox.ledger());
+    let (under_way, waiting) = outbox.figures();
+    page.gauge("transfers_under_way", "Transfers that are not over.", under_way);
+    page.gauge("transfers_waiting", "Transfers that wait for a human.", waiting);
+    page.labelled("transfers_ended_total", "Transfers that are over.", "state", &outbox.counts().ended);
+    page.head("handoff_attempts_total", "counter", "Attempts that came to something.");
+    let attempts = outbox.counts().attempts.lock().unwrap_or_else(PoisonError::into_inner);
+    for ((connector, outcome), count) in attempts.iter() {
+        let labels = format!("{{connector=\"{}\",outcome=\"{outcome}\"}}", connector.escape_default());
+        page.line("handoff_attempts_total", &labels, count);
+    }
+    drop(attempts);
+    page.head("handoff_delay_seconds", "histogram", "From a decision to its first attempt.");
+    let mut below = 0;
+    for (n, count) in outbox.counts().delays.iter().enumerate() {
+        below += count.load(Ordering::Relaxed);
+        let end = DELAYS_MS
+            .get(n)
+            .map_or("+Inf".into(), |millis| format!("{}.{:03}", millis / 1_000, millis % 1_000));
+        page.line("handoff_delay_seconds_bucket", &format!("{{le=\"{end}\"}}"), below);
+    }
+    let micros = outbox.counts().delay_us.load(Ordering::Relaxed);
+    page.line("handoff_delay_seconds_sum", "", format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+    page.line("handoff_delay_seconds_count", "", below);
+    for (name, help, count) in [
+        (
+            "transfers_repeated_total",
+            "Decisions of a call whose transfer was under way.",
+            &outbox.counts().repeated,
+        ),
+        ("handoff_unwritten_total", "Steps acted on before the ledger had them.", &outbox.counts().unwritten),
+        (
+            "ended_calls_dropped_total",
+            "Ends of calls dropped because too much waited.",
+            &outbox.counts().dropped,
+        ),
+        ("ledger_written_total", "Changes written to the ledger.", &ledger.counts().written),
+        ("ledger_commits_total", "Transactions they were written in.", &ledger.counts().commits),
+        ("ledger_failed_total", "Transactions that failed.", &ledger.counts().failed),
+        ("ledger_lost_total", "Changes given up.", &ledger.counts().lost),
+    ] {
+        page.counter(name, help, count.load(Ordering::Relaxed));
+    }
+    page.gauge(
+        "ledger_waiting",
+        "Changes that wait to be written.",
+        ledger.counts().waiting.load(Ordering::Relaxed),
+    );
+    page.gauge(
+        "ledger_failing",
+        "1 while the ledger cannot be written.",
+        u8::from(ledger.failing().is_some()),
+    );
 }
 
 #[derive(Default)]

@@ -257,6 +257,19 @@ impl Ledger {
         Ok(told.await.map_err(|_| LedgerError::Busy)??)
     }
 
+    /// Allows the file so many pages, as if the disk had grown.
+    ///
+    /// # Errors
+    /// When SQLite says no.
+    pub async fn widen(&self, pages: u32) -> Result<(), LedgerError> {
+        let (tell, told) = oneshot::channel();
+        let work: Work = Box::new(move |connection| {
+            drop(tell.send(connection.pragma_update(None, "max_page_count", pages)));
+        });
+        self.shared.jobs.put(Item::Work(work)).map_err(|_| LedgerError::Busy)?;
+        Ok(told.await.map_err(|_| LedgerError::Busy)??)
+    }
+
     /// Why nothing can be written, while nothing can.
     pub fn failing(&self) -> Option<String> {
         lock(&self.shared.failing).clone()
