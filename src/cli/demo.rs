@@ -40,6 +40,9 @@ const LINES: usize = CALLERS.len();
 /// Between the first calls, and between one of a line and the next.
 const STAGGER: Duration = Duration::from_secs(4);
 
+/// How long a transfer of the demo waits for somebody to claim it, seconds.
+pub(super) const RING_S: u64 = 600;
+
 /// Between two packets.
 const PACKET: Duration = Duration::from_millis(20);
 

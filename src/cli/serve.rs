@@ -19,7 +19,7 @@ use warmline::{
     call::Event,
     config::{Config, Secret},
     console::{self, Console, Policies, Ring, Sessions},
-    handoff::Outbox,
+    handoff::{Outbox, Page},
     ingest::{Intake, Patience, audiosocket, http, rtp, websocket},
     ledger::{Ledger, Place},
     switchboard::{Events, Limits, Score, Switchboard},
@@ -50,7 +50,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let config = read(arguments.config.as_ref())?;
+    let mut config = read(arguments.config.as_ref())?;
+    if arguments.demo {
+        // Whoever tries it out may look around before they claim a caller.
+        (config.handoff.ring_s, config.handoff.deadline_s) = (demo::RING_S, demo::RING_S);
+    }
     let scoring = scoring(&arguments.scoring, &config);
     let gate = config.gate(&secret)?;
     if arguments.demo && !gate.is_open() {
@@ -60,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     // Whoever makes a TLS client or listener finds it; a second one in a process changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let connectors = config.connectors(&secret)?;
+    let mut connectors = config.connectors(&secret)?;
     let runtime = scoring.runtime()?;
     let (call_config, models) = scoring.call_config(&scoring.policy()?)?;
     let shards = config.server.shards.map_or_else(default_jobs, usize::from).max(1);
@@ -84,8 +88,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     if connectors.is_empty() {
         tracing::warn!(
-            "no [[handoff.connector]] is configured: transfers are told to followers of the events alone"
+            "no [[handoff.connector]] is configured: a transfer is offered to whoever watches the page"
         );
+        connectors.push(Arc::new(Page));
     }
     let ledger = Arc::new(Ledger::open(place)?);
     let told = Arc::clone(&ring);

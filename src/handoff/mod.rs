@@ -4,10 +4,12 @@
 mod connector;
 pub mod fit;
 pub mod outbox;
+mod page;
 pub mod settings;
 pub mod webhook;
 
 pub use connector::{Carries, Connector, Offer, Tier};
 pub use outbox::{Ask, Outbox, Refusal};
+pub use page::Page;
 
 pub use crate::transfer::{Answer, Failure};
