@@ -25,7 +25,7 @@ export async function settle(transfer: Transfer, outcome: TransferState): Promis
 }
 
 export async function judge(transfer: Transfer, verdict: Verdict): Promise<void> {
-  took(await attempt(() => api.verdict(transfer.id, verdict), `Noted: ${verdicts[verdict]}.`));
+  took(await attempt(() => api.verdict(transfer.id, verdict, myName()), `Noted: ${verdicts[verdict]}.`));
 }
 
 export async function force(call: string, reason: string): Promise<void> {

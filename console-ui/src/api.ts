@@ -81,8 +81,8 @@ export const api = {
   claim: (transfer: string, by: string) => ask<Transfer>("POST", `/api/v1/transfers/${id(transfer)}/claim`, by ? { by } : {}),
   outcome: (transfer: string, outcome: TransferState, reason?: string) =>
     ask<Transfer>("POST", `/api/v1/transfers/${id(transfer)}/outcome`, reason ? { outcome, reason } : { outcome }),
-  verdict: (transfer: string, verdict: Verdict, note?: string) =>
-    ask<Transfer>("POST", `/api/v1/transfers/${id(transfer)}/verdict`, note ? { verdict, note } : { verdict }),
+  verdict: (transfer: string, verdict: Verdict, by: string) =>
+    ask<Transfer>("POST", `/api/v1/transfers/${id(transfer)}/verdict`, by ? { verdict, by } : { verdict }),
   force: (call: string, reason: string) => ask<void>("POST", `/api/v1/calls/${id(call)}/transfer`, reason ? { reason } : undefined),
   dismiss: (call: string, reason: string) => ask<void>("POST", `/api/v1/calls/${id(call)}/dismiss`, { reason }),
   missed: (call: string, note: string) => ask<void>("POST", "/api/v1/missed", note ? { call, note } : { call }),

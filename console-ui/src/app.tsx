@@ -8,7 +8,7 @@ import { FiguresView } from "./figures.tsx";
 import { Ask, Help, onKey } from "./keys.tsx";
 import { Login } from "./login.tsx";
 import { PolicyView } from "./policy.tsx";
-import { admitted, alertDelays, begin, chime, link, model, notes, now, openTransfers, place, remember, session, sound, spoken, theme } from "./store.ts";
+import { admitted, alertDelays, begin, chime, help, link, model, notes, now, openTransfers, place, remember, session, sound, spoken, theme } from "./store.ts";
 import { Wall } from "./wall.tsx";
 import { zone } from "./words.ts";
 
@@ -98,6 +98,9 @@ function Bar({ hash }: { hash: string }) {
       >
         <span aria-hidden="true">{theme.value === "dark" ? "●" : theme.value === "light" ? "○" : "◐"}</span>
         <span class="aside">Colours: {theme.value}</span>
+      </button>
+      <button type="button" class="icon" title="Keys" onClick={() => (help.value = true)}>
+        <span aria-hidden="true">?</span><span class="aside">Keys</span>
       </button>
       <span class="me">{who?.name || (who?.open ? "this machine" : who?.roles.join(", "))}</span>
       {who && !who.open ? (

@@ -47,7 +47,7 @@ export function FiguresView() {
           <a href={`#/policy?enter=${told.advice.threshold.toFixed(2)}`}>Try {told.advice.threshold.toFixed(2)} on recorded calls</a>
         </p>
       ) : null}
-      {told && Object.keys(told.by_queue).length > 0 ? <Queues told={told.by_queue} /> : null}
+      {told?.by_queue && Object.keys(told.by_queue).length > 0 ? <Queues told={told.by_queue} /> : null}
       <header class="wall-head">
         <h2>Today's transfers</h2>
         <p class="counts"><b>{transfers.value.length}</b> today</p>

@@ -11,6 +11,7 @@ const id = decodeURIComponent(location.pathname.split("/").at(-1) ?? "");
 const packet = signal<Packet | null>(null);
 const transfer = signal<Transfer | null>(null);
 const said = signal("");
+const name = signal("");
 const wrong = signal("");
 
 const OUTCOMES: [string, TransferState][] = [["o", "connected"], ["n", "no_answer"], ["g", "caller_gone"]];
@@ -20,6 +21,7 @@ async function read(): Promise<void> {
   try {
     packet.value = await api.packet(id);
     transfer.value = await api.transfer(id).catch(() => null);
+    name.value = (await api.session()).name ?? "";
     document.title = `${packet.value.full.trigger.words.slice(0, 60)} – Warmline`;
   } catch (error) {
     if (error instanceof Problem && error.status === 401) wrong.value = "Log in on the wall first, in this browser.";
@@ -38,7 +40,7 @@ async function tell(what: () => Promise<Transfer>, words: string): Promise<void>
 }
 
 const settle = (outcome: TransferState) => tell(() => api.outcome(id, outcome), `Noted: ${transferStates[outcome]}.`);
-const judge = (verdict: Verdict) => tell(() => api.verdict(id, verdict), `Noted: ${verdicts[verdict]}. Thank you.`);
+const judge = (verdict: Verdict) => tell(() => api.verdict(id, verdict, name.value), `Noted: ${verdicts[verdict]}. Thank you.`);
 
 function Page() {
   useEffect(() => {
