@@ -13,6 +13,8 @@ const server = await Server.start({ demo: true, policy: false });
 const browser = await browse();
 try {
   const page = await open(browser, server.url, { viewport: { width: 1360, height: 760 }, colorScheme: "light" });
+  await page.evaluate(() => localStorage.setItem("warmline.name", "Grace"));
+  await page.reload();
   const shoot = async (page, name) => {
     await page.screenshot({ path: `${DOCS}${name}.png` });
     console.log(`docs/${name}.png: ${Math.round(statSync(`${DOCS}${name}.png`).size / 1024)} kB`);
@@ -23,7 +25,7 @@ try {
   await pause(1500);
   if (ledger) {
     await page.locator(".card.open").last().getByRole("button", { name: "Claim" }).click();
-    await pause(2500);
+    await page.locator(".notes p").waitFor({ state: "detached" });
   }
   await page.mouse.move(5, 700);
   await shoot(page, "wall");

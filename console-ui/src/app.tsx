@@ -8,7 +8,7 @@ import { FiguresView } from "./figures.tsx";
 import { Ask, Help, onKey } from "./keys.tsx";
 import { Login } from "./login.tsx";
 import { PolicyView } from "./policy.tsx";
-import { admitted, alertDelays, begin, chime, help, link, model, notes, now, openTransfers, place, remember, session, sound, spoken, theme } from "./store.ts";
+import { admitted, alertDelays, begin, chime, help, link, model, myName, named, notes, now, openTransfers, place, remember, session, sound, spoken, theme } from "./store.ts";
 import { Wall } from "./wall.tsx";
 import { zone } from "./words.ts";
 
@@ -102,7 +102,14 @@ function Bar({ hash }: { hash: string }) {
       <button type="button" class="icon" title="Keys" onClick={() => (help.value = true)}>
         <span aria-hidden="true">?</span><span class="aside">Keys</span>
       </button>
-      <span class="me">{who?.name || (who?.open ? "this machine" : who?.roles.join(", "))}</span>
+      {who?.open ? (
+        <button type="button" class="quiet me" title="What colleagues are told when you take a caller" onClick={() => {
+          const name = prompt("Your name, shown to colleagues when you take a caller", named.value);
+          if (name === null) return;
+          named.value = name.trim().slice(0, 64);
+          remember("name", named.value);
+        }}>{myName()}</button>
+      ) : <span class="me">{who?.name || who?.roles.join(", ")}</span>}
       {who && !who.open ? (
         <button type="button" class="quiet" onClick={() => void api.logout().then(() => location.reload())}>Log out</button>
       ) : null}

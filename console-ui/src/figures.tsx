@@ -129,7 +129,7 @@ function Queues({ told }: { told: Record<string, Figures> }) {
               <td class="num">{figures.transfers}</td>
               <td class="num">{figures.escalation_rate === null ? "–" : percent(figures.escalation_rate, 1)}</td>
               <td>{figures.precision ? <Interval {...figures.precision} /> : "–"}</td>
-              <td class="num">{number(figures.time_to_human_s?.p50, 0)} s</td>
+              <td class="num">{figures.time_to_human_s ? `${figures.time_to_human_s.p50.toFixed(0)} s` : "–"}</td>
               <td class="num">{number(figures.false_alarms_per_caller_hour, 2)}</td>
             </tr>
           ))}

@@ -21,7 +21,8 @@ async function read(): Promise<void> {
   try {
     packet.value = await api.packet(id);
     transfer.value = await api.transfer(id).catch(() => null);
-    name.value = (await api.session()).name ?? "";
+    const session = await api.session();
+    name.value = session.name ?? localStorage.getItem("warmline.name") ?? (session.open ? "this machine" : "");
     document.title = `${packet.value.full.trigger.words.slice(0, 60)} – Warmline`;
   } catch (error) {
     if (error instanceof Problem && error.status === 401) wrong.value = "Log in on the wall first, in this browser.";

@@ -91,7 +91,9 @@ export async function attempt<T>(what: () => Promise<T>, done?: string): Promise
   }
 }
 
-export const myName = () => session.value?.name || read("name") || "";
+/** What colleagues are told: the name given at login, or on this machine. */
+export const named = signal(read("name") ?? "");
+export const myName = () => session.value?.name || named.value || (session.value?.open ? "this machine" : "");
 
 // ── From the events to the screen ────────────────────────────────────────────
 

@@ -4,7 +4,7 @@ import { memo } from "preact/compat";
 import { useEffect, useRef } from "preact/hooks";
 import type { Call } from "./model.ts";
 import { enter, frame, ledger, link, may, now, order, asking, selected, session } from "./store.ts";
-import { ago, clock, cues, evidence, plain, short, states } from "./words.ts";
+import { ago, changes, clock, cues, evidence, plain, short, states } from "./words.ts";
 import { Empty, Pill, Sparkline } from "./parts.tsx";
 
 /** Pixels of a line; the style sheet knows the same. */
@@ -134,7 +134,7 @@ const Row = memo(function Row({ call, place, threshold, isSelected }: RowProps) 
       <span role="gridcell" class="heard">
         {said ? (
           <>
-            <b class="cue">{cues[said.cue]}</b> <span class="why">{evidence(said.cue, said.evidence)}</span>
+            <b class="cue">{cues[said.cue]}</b> <span class="why" title={said.evidence}>{changes(evidence(said.cue, said.evidence))}</span>
           </>
         ) : call.heard ? (
           <>

@@ -87,3 +87,8 @@ export function evidence(cue: Cue, words: string): string {
   const own = cues[cue];
   return words.startsWith(`${own} (`) && words.endsWith(")") ? words.slice(own.length + 2, -1) : words.startsWith(own) ? words.slice(own.length).trim() : words;
 }
+
+/** Only what differed, for a line that has room for no more. */
+export function changes(words: string): string {
+  return /heard \S+: (.+?)(?: over this caller's baseline\)?)?$/.exec(words)?.[1] ?? words;
+}

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readFile, readdir } from "node:fs/promises";
-import { ago, clock, evidence, moment, short } from "../../src/words.ts";
+import { ago, changes, clock, evidence, moment, short } from "../../src/words.ts";
 
 test("media time is minutes and seconds", () => {
   assert.deepEqual([0, 9.9, 61, 3661].map(clock), ["0:00", "0:09", "1:01", "1:01:01"]);
@@ -20,6 +20,8 @@ test("an id is cut in the middle, where it says least", () => {
 
 test("a cue's words do not stand twice", () => {
   assert.equal(evidence("frustration", "sounds frustrated (0.92, heard 0:37.0-0:47.0: pitch +6.2 st over this caller's baseline)"), "0.92, heard 0:37.0-0:47.0: pitch +6.2 st over this caller's baseline");
+  assert.equal(changes("0.92, heard 0:37.0-0:47.0: pitch +6.2 st, brighter voice (+10 dB) over this caller's baseline"), "pitch +6.2 st, brighter voice (+10 dB)");
+  assert.equal(changes("pressed 0"), "pressed 0");
   assert.equal(evidence("explicit_request", "pressed 0"), "pressed 0");
 });
 
