@@ -1,6 +1,6 @@
 // Hundreds of live calls on the wall: frames a second, memory, and what ten open pages cost the server.
 //
-//   node scripts/measure.mjs [--calls 500] [--seconds 20]
+//   node scripts/measure.mjs [--calls 500] [--seconds 20] [--page]   # --page: the page alone
 import { execFileSync } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
 import { Server, browse, missing, open, pause } from "../tests/browser/house.mjs";
@@ -33,6 +33,8 @@ try {
   await pause(30_000);
   const live = (await server.ask("/api/v1/calls")).body.calls.length;
   const events = server.follow("score");
+  const drawing = () => ["renderer", "gpu-process"].map((kind) => processes(kind).map(cpu).reduce((sum, used) => sum + used, 0));
+  const before = drawing();
   const frames = await page.evaluate(
     (seconds) =>
       new Promise((resolve) => {
@@ -53,14 +55,17 @@ try {
     SECONDS,
   );
   events.stop();
+  const [script, raster] = drawing().map((used, n) => ((100 * (used - before[n])) / SECONDS).toFixed(0));
+  const [one] = readFileSync("/proc/loadavg", "utf8").split(" ");
   const cdp = await page.context().newCDPSession(page);
   await cdp.send("HeapProfiler.collectGarbage");
   const heap = (await cdp.send("Runtime.getHeapUsage")).usedSize / 2 ** 20;
-  const renderer = renderers().map(resident).sort((a, b) => b - a)[0];
+  const renderer = processes("renderer").map(resident).sort((a, b) => b - a)[0];
   console.log(`${live} live calls, ${(events.came.length / SECONDS).toFixed(0)} scores a second`);
-  console.log(`page: ${frames.perSecond.toFixed(1)} frames a second while it is scrolled, the longest ${frames.longest.toFixed(0)} ms; JavaScript heap ${heap.toFixed(0)} MiB, its process ${renderer.toFixed(0)} MiB`);
+  console.log(`page: ${frames.perSecond.toFixed(1)} frames a second while it is scrolled, the longest ${frames.longest.toFixed(0)} ms; JavaScript heap ${heap.toFixed(0)} MiB, its process ${renderer.toFixed(0)} MiB; ${script} % of a core, and ${raster} % to draw without a graphics card; load average ${one}`);
   await page.close();
 
+  if (process.argv.includes("--page")) process.exit(await browser.close().then(() => server.stop()).then(() => 0));
   const load = async (followers) => {
     const all = Array.from({ length: followers }, () => server.follow("none"));
     await pause(1000);
@@ -84,11 +89,11 @@ try {
   await server.stop();
 }
 
-/** The processes that draw pages, of this browser alone. */
-function renderers() {
+/** The processes of one kind, of this browser alone. */
+function processes(kind) {
   return readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).filter((pid) => {
     try {
-      return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("--type=renderer") && isOurs(pid);
+      return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(`--type=${kind}`) && isOurs(pid);
     } catch {
       return false;
     }

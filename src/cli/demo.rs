@@ -41,7 +41,7 @@ const LINES: usize = CALLERS.len();
 const STAGGER: Duration = Duration::from_secs(4);
 
 /// How long a transfer of the demo waits for somebody to claim it, seconds.
-pub(super) const RING_S: u64 = 600;
+pub(super) const RING_S: u64 = 120;
 
 /// Between two packets.
 const PACKET: Duration = Duration::from_millis(20);
