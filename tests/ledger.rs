@@ -7,8 +7,8 @@ use std::{path::Path, process::Command, sync::atomic::Ordering};
 use serde_json::json;
 use warmline::{
     ledger::{
-        CallRow, Change, Connection, Entry, Filter, Ledger, LedgerError, MissedRow, Place, Receipt, Record,
-        Whom, entries, forget, open_existing, purge, verify,
+        CallRow, Change, Connection, Entry, Filter, Ledger, LedgerError, MissedRow, Place, Receipt, Record, Whom,
+        entries, forget, open_existing, purge, verify,
     },
     packet::{ContextPacket, Full},
     policy::Cue,
@@ -37,11 +37,7 @@ async fn what_was_kept_is_there_after_the_program_ended() {
     assert_eq!(again, Err(LedgerError::Exists("t-1".into())));
     let offered = Filter { state: Some("offered".into()), limit: 9, ..Filter::default() };
     assert_eq!(ledger.read(move |c| Record::list(c, &offered)).await.unwrap().len(), 1);
-    assert_eq!(
-        ledger.read(|c| Ok(entries(c, 0, 9)?.len())).await.unwrap(),
-        1,
-        "of what exists nothing is kept twice"
-    );
+    assert_eq!(ledger.read(|c| Ok(entries(c, 0, 9)?.len())).await.unwrap(), 1, "of what exists nothing is kept twice");
 }
 
 #[tokio::test]
@@ -131,8 +127,7 @@ async fn a_call_is_forgotten_everywhere_and_the_receipt_does_not_repeat_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db");
     let ledger = Ledger::open(Place::File(path.clone())).unwrap();
-    for (n, call) in ["CALLER-SECRET-1", "CALLER-SECRET-1~2", "CALLER-SECRET-10", "OTHER"].iter().enumerate()
-    {
+    for (n, call) in ["CALLER-SECRET-1", "CALLER-SECRET-1~2", "CALLER-SECRET-10", "OTHER"].iter().enumerate() {
         let mut changes = decided(&record(&format!("transfer-{n}"), call), "+49 30 5550100");
         changes.push(call_over(call, UnixMillis(5)));
         let at = UnixMillis(6);
@@ -149,10 +144,7 @@ async fn a_call_is_forgotten_everywhere_and_the_receipt_does_not_repeat_it() {
     let (code, said) = program(&path, &["forget", "--call", "CALLER-SECRET-1", "--json"]);
     assert_eq!(code, 0, "{said}");
     let receipt: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(
-        (&receipt["calls"], &receipt["transfers"], &receipt["missed"]),
-        (&json!(2), &json!(2), &json!(2))
-    );
+    assert_eq!((&receipt["calls"], &receipt["transfers"], &receipt["missed"]), (&json!(2), &json!(2), &json!(2)));
     assert_eq!(receipt["entries"], 2);
     assert!(!said.contains("SECRET"));
     // A transfer that was under way when it was erased is not written again.
@@ -170,11 +162,7 @@ async fn a_call_is_forgotten_everywhere_and_the_receipt_does_not_repeat_it() {
     let of_ten = times("CALLER-SECRET-10");
     assert_eq!(times("CALLER-SECRET-1"), of_ten, "nothing is left of it on the disk");
     assert_eq!(times("transfer-0"), 0);
-    assert_eq!(
-        program(&path, &["forget", "--call", "CALLER-SECRET-1"]).0,
-        1,
-        "there is nothing more to forget"
-    );
+    assert_eq!(program(&path, &["forget", "--call", "CALLER-SECRET-1"]).0, 1, "there is nothing more to forget");
 }
 
 #[tokio::test]
@@ -182,8 +170,7 @@ async fn a_caller_is_forgotten_however_the_number_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db");
     let ledger = Ledger::open(Place::File(path.clone())).unwrap();
-    let numbers =
-        ["+49 (30) 555-0100", "sip:004930 5550100@10.0.0.1;user=phone", "+49305550101", "anonymous"];
+    let numbers = ["+49 (30) 555-0100", "sip:004930 5550100@10.0.0.1;user=phone", "+49305550101", "anonymous"];
     for (n, number) in numbers.iter().enumerate() {
         ledger.keep(decided(&record(&format!("t-{n}"), &format!("CA{n}")), number)).await.unwrap();
     }
@@ -239,8 +226,7 @@ fn a_ledger_of_a_newer_program_and_a_file_of_another_are_left_alone() {
 }
 
 fn record(id: &str, call: &str) -> Record {
-    let plan =
-        Plan { routes: vec!["webhook".into()], deadline_ms: 30_000, ring_ms: 60_000, wait_ms: 900_000 };
+    let plan = Plan { routes: vec!["webhook".into()], deadline_ms: 30_000, ring_ms: 60_000, wait_ms: 900_000 };
     Record {
         call: call.into(),
         source: "twilio".into(),
