@@ -12,15 +12,11 @@ export type Event =
   | Schemas["$defs-turn"]
   | Schemas["transfer"]
   | Schemas["transferOutcome"]
+  | Schemas["transferClaimed"]
+  | Schemas["transferVerdict"]
   | Schemas["gap"]
   | Schemas["problem"]
   | Schemas["callEnded"];
-
-/** What the ledger tells beside the calls' own events. */
-export type LedgerEvent =
-  | { type: "transfer_outcome"; call: string; t: number; transfer: string; outcome: string; attempt?: number; connector?: string; reason?: string }
-  | { type: "transfer_claimed"; call: string; t: number; transfer: string; by: string }
-  | { type: "transfer_verdict"; call: string; t: number; transfer: string; verdict: Verdict; by?: string };
 
 export type Packet = Omit<Schemas["context-packet-1.schema"], "$defs">;
 export type State = Schemas["State"];

@@ -1,7 +1,7 @@
 // One call: its timeline on the media clock, everything that happened, and the packet as the human sees it.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { api, Problem, type Event, type LedgerEvent, type Packet, type Story } from "./api.ts";
+import { api, Problem, type Event, type Packet, type Story } from "./api.ts";
 import { Life, Verdicts, claim } from "./alerts.tsx";
 import { isOpen } from "./model.ts";
 import { asking, enter, frame, ledger, may, model, transfers, watched } from "./store.ts";
@@ -20,8 +20,8 @@ export function CallView({ id }: { id: string }) {
 
   useEffect(() => {
     let gone = false;
-    const early: (Event | LedgerEvent)[] = [];
-    const add = (event: Event | LedgerEvent) => {
+    const early: Event[] = [];
+    const add = (event: Event) => {
       const told = story.value;
       if (!told) {
         early.push(event);
@@ -123,7 +123,7 @@ export function CallView({ id }: { id: string }) {
       <div class="call-body">
         <section class="log" aria-label="What happened">
           <h2>What happened</h2>
-          <ol>{[...((told?.events ?? []) as (Event | LedgerEvent)[])].reverse().map((event, n) => <Line key={(told?.events.length ?? 0) - n} event={event} />)}</ol>
+          <ol>{[...((told?.events ?? []) as Event[])].reverse().map((event, n) => <Line key={(told?.events.length ?? 0) - n} event={event} />)}</ol>
         </section>
         <section class="side">
           {own.map((transfer) => (
@@ -148,7 +148,7 @@ function describe(told: Story | null): string {
   return peak ? `Score over media time: ${scores.length} scores, the highest ${peak[1].toFixed(2)} at ${clock(peak[0])}. The list below says the same in words.` : "Timeline: nothing was scored yet.";
 }
 
-function Line({ event }: { event: Event | LedgerEvent }) {
+function Line({ event }: { event: Event }) {
   const said = words(event);
   if (!said) return null;
   const [kind, text] = said;
@@ -161,7 +161,7 @@ function Line({ event }: { event: Event | LedgerEvent }) {
   );
 }
 
-function words(event: Event | LedgerEvent): [string, string] | null {
+function words(event: Event): [string, string] | null {
   switch (event.type) {
     case "call_started":
       return ["began", `by ${event.source}`];

@@ -1,5 +1,5 @@
 // What the page knows, as values: a snapshot and events in, calls and transfers out. Absent here: the network, the screen.
-import type { Cue, Event, LedgerEvent, Point, State, Transfer, TransferState, WallCall } from "./api.ts";
+import type { Cue, Event, Point, State, Transfer, TransferState, WallCall } from "./api.ts";
 import { compare, place, type Placed } from "./order.ts";
 
 /** Scores that are held of a call for its sparkline. */
@@ -92,7 +92,7 @@ export class Model {
   }
 
   /** Takes one event. */
-  take(event: Event | LedgerEvent, now: number): void {
+  take(event: Event, now: number): void {
     switch (event.type) {
       case "call_started":
         this.calls.set(event.call, {
@@ -215,7 +215,7 @@ export class Model {
     this.#forget();
   }
 
-  #outcome(event: { transfer: string; outcome: string; reason?: string; connector?: string; attempt?: number }): void {
+  #outcome(event: Extract<Event, { type: "transfer_outcome" }>): void {
     const state = event.outcome === "came_to_nothing" ? "failed" : event.outcome;
     if (STATES.has(state)) {
       this.#change(event.transfer, { state: state as TransferState, ...(event.reason ? { reason: event.reason } : {}) });

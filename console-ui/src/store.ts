@@ -1,6 +1,6 @@
 // What the page shows: the model, drained into signals once a frame. Absent here: how it looks.
 import { computed, signal } from "@preact/signals";
-import { api, Problem, type Event, type LedgerEvent, type Session, type Transfer } from "./api.ts";
+import { api, Problem, type Event, type Session, type Transfer } from "./api.ts";
 import { Model, isOpen, type Call } from "./model.ts";
 import { plain } from "./words.ts";
 
@@ -98,9 +98,9 @@ export const myName = () => session.value?.name || named.value || (session.value
 // ── From the events to the screen ────────────────────────────────────────────
 
 /** Whoever shows one call, and takes its events as they are. */
-export const watched: { call: string | null; take: (event: Event | LedgerEvent) => void } = { call: null, take: () => undefined };
+export const watched: { call: string | null; take: (event: Event) => void } = { call: null, take: () => undefined };
 
-const pending: (Event | LedgerEvent)[] = [];
+const pending: Event[] = [];
 let scheduled = false;
 let reordered = 0;
 const pageSeconds = () => performance.now() / 1000;
@@ -296,7 +296,7 @@ export async function follow(again = false): Promise<void> {
       void snapshot(true).catch(() => away());
       return;
     }
-    pending.push(JSON.parse(message.data) as Event | LedgerEvent);
+    pending.push(JSON.parse(message.data) as Event);
     schedule();
   };
   stream.addEventListener("missed", () => void snapshot(true).catch(() => away()));

@@ -1,12 +1,12 @@
 // One call on the media clock: the score, what it stood on, who spoke, what was missing.
 import uPlot from "uplot";
-import type { Event, LedgerEvent, Packet, Point, State } from "./api.ts";
+import type { Event, Packet, Point, State } from "./api.ts";
 import { clock, cues } from "./words.ts";
 
 /** What a timeline shows. */
 export interface Told {
   scores: Point[];
-  events: (Event | LedgerEvent)[];
+  events: Event[];
   packet: Packet | null;
   enter: number;
   /** Media seconds that have passed. */
