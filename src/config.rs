@@ -37,6 +37,8 @@ pub struct Config {
     pub policy: PolicyFile,
     /// `[handoff]`.
     pub handoff: Handoff,
+    /// `[console]`.
+    pub console: ConsoleTable,
     /// `[ledger]`.
     pub ledger: Option<LedgerFile>,
     /// `[retention]`.
@@ -156,6 +158,14 @@ pub struct Model {
 pub struct PolicyFile {
     /// The policy; none: the built-in one.
     pub file: Option<PathBuf>,
+}
+
+/// `[console]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsoleTable {
+    /// A folder of recorded calls that policies are tried on; none: the bundled ones.
+    pub recordings: Option<PathBuf>,
 }
 
 /// How much there may be of everything.
@@ -487,7 +497,7 @@ impl Config {
 
     /// Every setting that is not of one protocol: its name, its value, and what it means.
     pub fn explain(&self) -> Vec<(String, String, &'static str)> {
-        let Self { server, model, policy, limits, handoff, .. } = self;
+        let Self { server, model, policy, console, limits, handoff, .. } = self;
         let or = |value: Option<String>, else_: &str| value.unwrap_or_else(|| else_.to_owned());
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let files: Vec<String> = model.files.iter().map(|file| file.display().to_string()).collect();
@@ -525,6 +535,11 @@ impl Config {
             ),
             ("model.onnxruntime".into(), or(path(&model.onnxruntime), "found"), "the ONNX Runtime library"),
             ("policy.file".into(), or(path(&policy.file), "built in"), "when to act; read again on SIGHUP"),
+            (
+                "console.recordings".into(),
+                or(path(&console.recordings), "the bundled calls"),
+                "the folder of recorded calls that policies are tried on",
+            ),
             ("limits.calls".into(), limits.calls.to_string(), "calls; beyond, new ones are refused"),
             (
                 "limits.calls_per_shard".into(),

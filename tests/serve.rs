@@ -30,7 +30,7 @@ use tokio_tungstenite::{
 };
 use warmline::{
     call::{Action, CallConfig, CallId, Event, What},
-    console::{self, Console, Ring},
+    console::{self, Console, Desk, InForce, LOGIN_FAILURES_MAX, Policies, Ring, Sessions, Tried},
     handoff::Outbox,
     ingest::{
         Door, Gate, Intake, Patience, Role, Token,
@@ -257,6 +257,52 @@ async fn wrong_credentials_get_in_nowhere_and_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_its_token_and_another_sites_page_gets_nothing_done() {
+    let tokens = vec![Token { role: Role::Supervisor, secret: "open sesame".into() }];
+    let house = House::open(Gate { tokens, ..Gate::default() }, false).await;
+    let login = |token: &str| format!("{{\"token\":\"{token}\",\"name\":\"Ada\"}}");
+    let (head, _) = house.raw("POST /api/v1/session", "", &login("guess")).await;
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+    let (head, _) = house
+        .raw("POST /api/v1/session", "Origin: https://elsewhere.example\r\n", &login("open sesame"))
+        .await;
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+    let (head, _) = house.raw("POST /api/v1/session", "", &login("open sesame")).await;
+    assert!(head.starts_with("HTTP/1.1 204") && head.contains("HttpOnly; SameSite=Strict"), "{head}");
+    let cookie = head.split_once("set-cookie: ").unwrap().1.split(';').next().unwrap();
+    let cookie = format!("Cookie: a=b; {cookie}\r\n");
+    let (head, who) = house.raw("GET /api/v1/session", &cookie, "").await;
+    assert!(
+        head.starts_with("HTTP/1.1 200") && who.contains("\"Ada\"") && who.contains("supervisor"),
+        "{who}"
+    );
+    let forged = format!("{cookie}Sec-Fetch-Site: cross-site\r\n");
+    let (head, _) = house.raw("POST /api/v1/calls/c/transfer", &forged, "").await;
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+    let own = format!("{cookie}Sec-Fetch-Site: same-origin\r\n");
+    let (head, _) = house.raw("POST /api/v1/calls/c/transfer", &own, "").await;
+    assert!(head.starts_with("HTTP/1.1 404"), "allowed, but there is no such call: {head}");
+    let (head, _) = house.raw("DELETE /api/v1/session", &own, "").await;
+    assert!(head.contains("Max-Age=0"), "{head}");
+    let (head, _) = house.raw("GET /api/v1/wall", &cookie, "").await;
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+    for _ in 0..LOGIN_FAILURES_MAX {
+        house.raw("POST /api/v1/session", "", &login("guess")).await;
+    }
+    let (head, _) = house.raw("POST /api/v1/session", "", &login("open sesame")).await;
+    assert!(head.starts_with("HTTP/1.1 429") && head.contains("retry-after: 60"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_tokens_a_name_that_points_here_is_not_answered_to() {
+    let house = House::open(Gate::default(), false).await;
+    let (head, _) = house.raw("GET /api/v1/wall", "", "").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let (head, _) = house.raw("GET /api/v1/wall", "X: y\r\nHost: rebound.example\r\n", "").await;
+    assert!(head.starts_with("HTTP/1.1 4"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_over_the_interface_reaches_the_call_and_events_are_resumed() {
     let house = House::open(Gate::default(), false).await;
     let mut socket = TcpStream::connect(house.audiosocket).await.unwrap();
@@ -407,7 +453,15 @@ impl House {
         let policy = Policy::parse("version = \"story\"").unwrap();
         let told = Box::new(|_: &serde_json::Value| {});
         let outbox = Outbox::new(ledger, Vec::new(), Default::default(), policy, UnixMillis(0), told);
-        let console = Console { intake: Arc::clone(&intake), ring, outbox, announced: announced.clone() };
+        let console = Console {
+            intake: Arc::clone(&intake),
+            ring,
+            outbox,
+            announced: announced.clone(),
+            sessions: Sessions::default(),
+            policies: Policies::new([], Arc::new(NoDesk)),
+            demo: false,
+        };
         let router = console::routes(Arc::new(console)).merge(websocket::routes(Arc::clone(&intake)));
         tokio::spawn(http::serve(Arc::clone(&intake), web, router, Arc::clone(&connections)));
         tokio::spawn(audiosocket::serve(Arc::clone(&intake), asterisk, connections, announced));
@@ -461,6 +515,21 @@ impl House {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {authorization}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(Duration::from_secs(10), socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+
+    /// A request as a browser makes it, without `Authorization`.
+    async fn raw(&self, line: &str, headers: &str, body: &str) -> (String, String) {
+        let mut socket = TcpStream::connect(self.http).await.unwrap();
+        let host = if headers.contains("Host:") { "" } else { "Host: 127.0.0.1\r\n" };
+        let length = body.len();
+        let request = format!(
+            "{line} HTTP/1.1\r\n{host}Connection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
         );
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -645,4 +714,17 @@ impl Score for Script {
 fn scripted(request: &ScoreRequest) -> Result<Scores, ScoreError> {
     let p: f32 = if request.at.seconds() >= 35.0 { 0.9 } else { 0.1 };
     Ok(Scores { frustration: (p / (1.0 - p)).ln(), speech: None })
+}
+
+/// Nobody changes policies here.
+struct NoDesk;
+
+impl Desk for NoDesk {
+    fn put(&self, _: &Policy, _: &InForce) -> Result<(), String> {
+        Err("no desk".into())
+    }
+
+    fn tried(&self, _: &Policy, _: &Policy) -> Result<Tried, String> {
+        Err("no desk".into())
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 use warmline::score::Card;
 
 /// The rooms in the order in which data flows through them: a room knows only the rooms above it.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "units",
     "wire",
     "media",

@@ -3,6 +3,10 @@
 #[cfg(feature = "serve")]
 mod audit;
 mod check;
+#[cfg(feature = "serve")]
+mod demo;
+#[cfg(feature = "serve")]
+mod desk;
 mod evaluate;
 mod features;
 mod jobs;

@@ -5,11 +5,11 @@ use std::{
     env, fs,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Mutex, OnceLock, Weak},
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use tokio::{
     net::{TcpListener, UdpSocket},
@@ -20,15 +20,20 @@ use tokio::{
 use warmline::{
     call::{CallId, Event},
     config::{Config, Secret},
-    console::{self, Console, Ring},
-    handoff::{HandBack, Outbox, World},
+    console::{self, Console, Policies, Ring, Sessions},
+    handoff::{HandBack, Outbox, Page, World},
     ingest::{Intake, Patience, audiosocket, http, rtp, tls::Tls, websocket},
     ledger::{Ledger, Place},
     switchboard::{Events, Limits, Score, Switchboard},
     transfer::UnixMillis,
 };
 
-use super::{jobs::default_jobs, scoring::ScoringArguments};
+use super::{
+    demo,
+    desk::{self, PolicyDesk},
+    jobs::default_jobs,
+    scoring::ScoringArguments,
+};
 
 /// Takes live calls, and treats each exactly as replay does.
 ///
@@ -41,16 +46,28 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
     #[command(flatten)]
     scoring: ScoringArguments,
+    /// Play the bundled calls as live ones, over and over: this machine alone, without credentials
+    #[arg(long)]
+    demo: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let config = read(arguments.config.as_ref())?;
+    let mut config = read(arguments.config.as_ref())?;
+    if arguments.demo {
+        // Whoever tries it out may look around before they claim a caller.
+        (config.handoff.ring_s, config.handoff.deadline_s) = (demo::RING_S, demo::RING_S);
+    }
     let scoring = scoring(&arguments.scoring, &config);
     let gate = config.gate(&secret)?;
+    if arguments.demo && !gate.is_open() {
+        bail!(
+            "--demo plays bundled calls for whoever is at this machine: leave the credentials out of its configuration"
+        );
+    }
     // Whoever makes a TLS client or listener finds it; a second one in a process changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let way_back = Arc::new(WayBack::default());
-    let connectors = config
+    let mut connectors = config
         .connectors(&World { secret: &secret, hand_back: Arc::clone(&way_back) as Arc<dyn HandBack> })?;
     let tls = tls(&config)?.map(Arc::new);
     let runtime = scoring.runtime()?;
@@ -74,10 +91,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             "no [ledger] is configured: transfers and the audit are kept in memory, and gone with the program"
         );
     }
-    if connectors.is_empty() {
+    if connectors.iter().all(|connector| connector.is_alert()) {
         tracing::warn!(
-            "no [[handoff.connector]] is configured: transfers are told to followers of the events alone"
+            "no [[handoff.connector]] is configured: a transfer is offered to whoever watches the page"
         );
+        connectors.push(Arc::new(Page));
     }
     let ledger = Arc::new(Ledger::open(place)?);
     let told = Arc::clone(&ring);
@@ -104,7 +122,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let intake = Arc::new(Intake::new(Arc::clone(&board), gate, patience));
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    tokio.block_on(serve(&config, &scoring, tls, intake, ring, outbox))?;
+    tokio.block_on(serve(&config, &scoring, tls, intake, ring, outbox, arguments.demo))?;
     // A follower that is still connected holds nobody up.
     tokio.shutdown_background();
     Ok(0)
@@ -117,6 +135,7 @@ async fn serve(
     intake: Arc<Intake>,
     ring: Arc<Ring>,
     outbox: Arc<Outbox>,
+    demo: bool,
 ) -> anyhow::Result<()> {
     let board = Arc::clone(&intake.board);
     let of_outbox = Arc::clone(&board);
@@ -157,9 +176,26 @@ async fn serve(
             tokio::spawn(rtp::serve(Arc::clone(&intake), udp(address).await?, port.clone()));
         }
     }
-    let console =
-        Arc::new(Console { intake: Arc::clone(&intake), ring, outbox: Arc::clone(&outbox), announced });
-    let router = console::routes(console).merge(websocket::routes(Arc::clone(&intake)));
+    let desk = Arc::new(PolicyDesk {
+        board: Arc::clone(&board),
+        outbox: Arc::clone(&outbox),
+        scoring: scoring.clone(),
+        recordings: config.console.recordings.clone(),
+        heard: Mutex::default(),
+    });
+    let console = Arc::new(Console {
+        intake: Arc::clone(&intake),
+        ring,
+        outbox: Arc::clone(&outbox),
+        announced,
+        sessions: Sessions::default(),
+        policies: Policies::new(desk::in_force(scoring.policy.as_deref(), "the file")?, desk),
+        demo,
+    });
+    if demo {
+        demo::play(&intake)?;
+    }
+    let router = console::routes(Arc::clone(&console)).merge(websocket::routes(Arc::clone(&intake)));
     match &tls {
         Some(tls) => {
             tokio::spawn(http::serve_tls(intake, listener, router, connections, Arc::clone(tls)));
@@ -185,6 +221,11 @@ async fn serve(
                         tracing::info!(version = config.policy.version(), "policy read again");
                         outbox.set_policy(config.policy.clone(), "sighup");
                         board.reload(config);
+                        let told = desk::in_force(scoring.policy.as_deref(), "the file");
+                        let now = console.policies.now().map(|now| now.sha256);
+                        if let Some(entry) = told.ok().and_then(|mut all| all.pop()).filter(|e| Some(&e.sha256) != now.as_ref()) {
+                            console.policies.changed(entry);
+                        }
                     }
                     Err(error) => {
                         tracing::error!(error = %format!("{error:#}"), "policy not read: the old one holds");

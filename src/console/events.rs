@@ -10,6 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use super::story::Stories;
 use crate::{
     call::{Event, What},
     switchboard::Events,
@@ -24,6 +25,7 @@ pub const RING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Holds the latest events. Taking one costs a shard a line of JSON and two short locks, however many follow and however slowly.
 pub struct Ring {
     held: Mutex<Held>,
+    stories: Mutex<Stories>,
     latest: watch::Sender<u64>,
     followers: AtomicU64,
     missed: AtomicU64,
@@ -43,6 +45,7 @@ impl Ring {
         let first = epoch + 1;
         Arc::new(Self {
             held: Mutex::new(Held { first, ..Held::default() }),
+            stories: Mutex::default(),
             latest: watch::Sender::new(epoch),
             followers: AtomicU64::new(0),
             missed: AtomicU64::new(0),
@@ -56,6 +59,16 @@ impl Ring {
         let last = last.filter(|last| *last <= latest).unwrap_or(latest);
         self.followers.fetch_add(1, Ordering::Relaxed);
         Follower { ring: Arc::clone(self), bell: self.latest.subscribe(), next: last.saturating_add(1) }
+    }
+
+    /// The number of the latest event.
+    pub(super) fn latest(&self) -> u64 {
+        *self.latest.borrow()
+    }
+
+    /// What each call has said so far.
+    pub(super) fn stories(&self) -> MutexGuard<'_, Stories> {
+        self.stories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who follows now, and how many events they missed together.
@@ -75,17 +88,25 @@ impl Events for Ring {
             return;
         }
         if let Ok(line) = serde_json::to_string(event) {
-            self.say(line);
+            let line: Arc<str> = line.into();
+            self.stories().take(event, &line);
+            self.hold(line);
         }
     }
 }
 
 impl Ring {
-    /// Takes a line of JSON.
+    /// Takes a line of JSON that is no event of a call's own: what became of its transfers.
     pub fn say(&self, line: String) {
+        let line: Arc<str> = line.into();
+        self.stories().add(&line);
+        self.hold(line);
+    }
+
+    fn hold(&self, line: Arc<str>) {
         let mut held = self.lock();
         held.bytes += line.len();
-        held.lines.push_back(line.into());
+        held.lines.push_back(line);
         while held.lines.len() > RING_EVENTS_MAX || held.bytes > RING_BYTES_MAX {
             let gone = held.lines.pop_front().map_or(0, |line| line.len());
             held.bytes -= gone;

@@ -1,17 +1,24 @@
 //! The HTTP interface: live calls, their events, what may be said about them, metrics. Absent here: decisions, media.
 
 mod events;
+mod mask;
 mod metrics;
+mod openapi;
+mod page;
+mod policy;
+mod session;
 mod stats;
+mod story;
 mod transfers;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{borrow::Cow, convert::Infallible, sync::Arc};
 
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, StatusCode, Uri},
+    middleware::{self, Next},
     response::{
         IntoResponse, Response,
         sse::{Event as Frame, KeepAlive, Sse},
@@ -20,8 +27,15 @@ use axum::{
 };
 pub use events::{RING_BYTES_MAX, RING_EVENTS_MAX, Ring};
 use futures_util::stream;
-use serde::Deserialize;
+pub use mask::MASKED_MAX;
+use mask::Mask;
+pub use policy::{Desk, InForce, POLICIES_MAX, Policies, Tried, TriedCall, TriedSum};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+pub use session::{
+    LOGIN_FAILURES_HELD, LOGIN_FAILURES_MAX, SESSION_FOR, SESSION_IDLE, SESSIONS_MAX, Sessions,
+};
+pub use story::{STORIES_BYTES_MAX, STORIES_MAX, STORY_EVENTS_MAX, STORY_SCORES_MAX};
 
 use crate::{
     call::{CallId, Transcript},
@@ -29,7 +43,7 @@ use crate::{
     ingest::{Intake, Role, audiosocket::Announced, http::problem, websocket::with_head},
     packet::Speaker,
     policy::{Notice, Suspension},
-    switchboard::{Assumed, Command, Untold},
+    switchboard::{Assumed, Command, Status, Untold},
     units::{MediaSpan, MediaTime, Pii, Probability},
     words::{BotEvent, BotReport},
 };
@@ -44,6 +58,12 @@ pub struct Console {
     pub outbox: Arc<Outbox>,
     /// AudioSocket calls that may come, where they must be announced.
     pub announced: Option<Arc<Announced>>,
+    /// Who is at the page.
+    pub sessions: Sessions,
+    /// The policy in force, and those before it.
+    pub policies: Policies,
+    /// Whether the calls are the bundled ones.
+    pub demo: bool,
 }
 
 /// The routes of the interface.
@@ -52,14 +72,24 @@ pub fn routes(console: Arc<Console>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(figures))
+        .route("/api/v1/session", get(session::who).post(session::login).delete(session::logout))
+        .route("/api/v1/wall", get(wall))
         .route("/api/v1/calls", get(calls))
+        .route("/api/v1/calls/{id}/story", get(story))
         .route("/api/v1/calls/{id}", get(call))
         .route("/api/v1/calls/{id}/{what}", post(say))
         .route("/api/v1/audiosocket/{uuid}", post(announce))
         .route("/api/v1/events", get(follow))
         .merge(transfers::routes())
         .merge(stats::routes())
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such page", "see README for the endpoints") })
+        .merge(openapi::routes())
+        .merge(policy::routes())
+        .merge(page::routes())
+        .fallback(|| async {
+            problem(StatusCode::NOT_FOUND, "no such page", "/openapi.json lists what there is")
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&console), masked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&console), session::admit))
         .with_state(console)
 }
 
@@ -84,6 +114,67 @@ async fn calls(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap
     match console.role(&uri, &headers) {
         Ok(_) => Json(json!({ "calls": console.intake.board.calls() })).into_response(),
         Err(refused) => refused,
+    }
+}
+
+/// Every live call with its latest scores, and the number of the event behind which a page follows.
+async fn wall(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap) -> Response {
+    #[derive(Serialize)]
+    struct Line {
+        #[serde(flatten)]
+        status: Status,
+        #[serde(flatten)]
+        glance: story::Glance,
+    }
+    if let Err(refused) = console.role(&uri, &headers) {
+        return refused;
+    }
+    let after = console.ring.latest();
+    let calls = console.intake.board.calls();
+    let stories = console.ring.stories();
+    let line = |status: Status| Line { glance: stories.glance(&status.call), status };
+    let calls: Vec<Line> = calls.into_iter().map(line).collect();
+    drop(stories);
+    Json(json!({ "after": after, "calls": calls })).into_response()
+}
+
+/// What a call has said so far, or did before it was over.
+async fn story(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let role = match console.role(&uri, &headers) {
+        Ok(role) => role,
+        Err(refused) => return refused,
+    };
+    let stories = console.ring.stories();
+    let asked = CallId::new(id);
+    // Who sees no numbers asks by what stands for one.
+    let meant = Mask::of(role)
+        .and_then(|_| stories.ids().find(|id| mask::number(id.as_str()).as_deref() == Some(asked.as_str())));
+    match stories.told(meant.unwrap_or(&asked)) {
+        Some(told) => Json(told).into_response(),
+        None => problem(
+            StatusCode::NOT_FOUND,
+            "no such call",
+            "it never was, or is over so long that it is forgotten",
+        ),
+    }
+}
+
+/// Masks what leaves the interface for a role that must not see all of it. The events are masked line by line.
+async fn masked(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
+    let mask = with_head(request.uri(), request.headers(), |head| console.intake.gate.role(head))
+        .and_then(Mask::of)
+        .filter(|_| request.uri().path().starts_with("/api/"))
+        // An agent reads a packet because they take its caller.
+        .filter(|mask| *mask != Mask::Numbers || !request.uri().path().starts_with("/api/v1/packets/"));
+    let response = next.run(request).await;
+    match mask {
+        Some(mask) => mask.response(response).await,
+        None => response,
     }
 }
 
@@ -118,6 +209,9 @@ struct Said {
     intent: Option<String>,
     prompt: Option<String>,
     confidence: Option<Probability>,
+    /// Why a supervisor asks: for whoever audits, no part of the decision.
+    #[serde(rename = "reason")]
+    _reason: Option<String>,
 }
 
 impl Said {
@@ -167,6 +261,12 @@ async fn say(
     body: Bytes,
 ) -> Response {
     let role = match console.role(&uri, &headers) {
+        // Without tokens everybody is both: what the page asks is a supervisor's word.
+        Ok(Role::Integrator)
+            if what == "transfer" && console.intake.gate.tokens.is_empty() && is_of_the_page(&headers) =>
+        {
+            Role::Supervisor
+        }
         Ok(role) => role,
         Err(refused) => return refused,
     };
@@ -221,6 +321,11 @@ async fn say(
     }
 }
 
+/// Whether our own page made this request: a browser says so (Fetch Metadata).
+fn is_of_the_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin")
+}
+
 /// What is known of a call that is announced.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -267,16 +372,33 @@ async fn announce(
     )
 }
 
+/// What a request for the events may ask.
+#[derive(Deserialize)]
+struct From {
+    /// What `Last-Event-ID` says to begin with: a browser sends that header only when it connects again.
+    after: Option<u64>,
+}
+
 /// Every event from the one after `Last-Event-ID` on, as far as it is still held; else from now on.
-async fn follow(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap) -> Response {
-    if let Err(refused) = console.role(&uri, &headers) {
-        return refused;
-    }
+async fn follow(
+    State(console): State<Arc<Console>>,
+    Query(from): Query<From>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let mask = match console.role(&uri, &headers) {
+        Ok(role) => Mask::of(role),
+        Err(refused) => return refused,
+    };
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let last = last.or(from.after);
     let follower = console.ring.follow(last);
-    let frames = stream::unfold(follower, |mut follower| async move {
+    let frames = stream::unfold(follower, move |mut follower| async move {
         let frame = match follower.next().await {
-            events::Next::Event(id, line) => Frame::default().id(id.to_string()).data(&*line),
+            events::Next::Event(id, line) => {
+                let line = mask.map_or(Cow::Borrowed(&*line), |mask| mask.line(&line));
+                Frame::default().id(id.to_string()).data(&*line)
+            }
             events::Next::Missed(count) => {
                 Frame::default().event("missed").data(json!({ "missed": count }).to_string())
             }

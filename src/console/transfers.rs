@@ -323,7 +323,8 @@ async fn audit(
         Some(text) => text.parse().map_err(|_| format!("{name} is {text:?}: expected a number")),
     };
     let (after, limit) = match (number("after", 0), number("limit", ENTRIES.0)) {
-        (Ok(after), Ok(limit)) => (after, limit.clamp(1, ENTRIES.1)),
+        // SQLite's integers are signed.
+        (Ok(after), Ok(limit)) => (after.min(u64::MAX / 2), limit.clamp(1, ENTRIES.1)),
         (Err(detail), _) | (_, Err(detail)) => {
             return problem(StatusCode::BAD_REQUEST, "not as expected", &detail);
         }

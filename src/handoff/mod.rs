@@ -12,6 +12,7 @@ pub mod http;
 pub mod jambonz;
 pub mod nats;
 pub mod outbox;
+mod page;
 pub mod pager;
 pub mod settings;
 pub mod socket;
@@ -22,6 +23,7 @@ pub mod webhook;
 
 pub use connector::{Carries, Connector, Offer, Tier};
 pub use outbox::{Ask, Outbox, Refusal};
+pub use page::Page;
 pub use settings::{ConnectorTable, World};
 pub use stream::HandBack;
 

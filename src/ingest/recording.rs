@@ -1,8 +1,10 @@
 //! A WAV file on disk, read in packets: as much memory for an hour as for a second.
 
 use std::{
+    borrow::Cow,
+    fmt,
     fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom},
+    io::{self, BufReader, Cursor, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -67,12 +69,17 @@ pub enum RecordingError {
     NotStereo(&'static str),
 }
 
+/// Where a recording is read from.
+trait Source: Read + Seek + Send + fmt::Debug {}
+
+impl<T: Read + Seek + Send + fmt::Debug> Source for T {}
+
 /// An open recording.
 #[derive(Debug)]
 pub struct Recording {
     path: PathBuf,
     wav: Wav,
-    reader: BufReader<File>,
+    reader: BufReader<Box<dyn Source>>,
     /// Bytes of samples that are left.
     left: u64,
     truncated: bool,
@@ -81,7 +88,15 @@ pub struct Recording {
 impl Recording {
     /// Opens a WAV file and reads its head.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
-        let mut file = File::open(path)?;
+        Self::read_head(path, Box::new(File::open(path)?))
+    }
+
+    /// A WAV file that is in memory, under a name of one's own.
+    pub fn of_bytes(name: &str, bytes: Cow<'static, [u8]>) -> Result<Self, RecordingError> {
+        Self::read_head(Path::new(name), Box::new(Cursor::new(bytes)))
+    }
+
+    fn read_head(path: &Path, mut file: Box<dyn Source>) -> Result<Self, RecordingError> {
         let mut head = Vec::new();
         let wav = loop {
             match wav::parse(&head) {
@@ -95,7 +110,7 @@ impl Recording {
                 parsed => break parsed?,
             }
         };
-        let in_file = file.metadata()?.len().saturating_sub(wav.data_at);
+        let in_file = file.seek(SeekFrom::End(0))?.saturating_sub(wav.data_at);
         let left = wav.data_len.unwrap_or(in_file).min(in_file);
         let truncated = wav.data_len.is_some_and(|len| len > in_file);
         let mut recording = Self {
