@@ -3,6 +3,8 @@
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
+mod common;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -28,7 +30,7 @@ use tokio::{
 };
 use warmline::{
     call::{CallConfig, CallId, Event},
-    console::{self, Console, Ring},
+    console::{self, Console, Policies, Ring, Sessions},
     handoff::{Connector, Outbox, outbox, webhook},
     ingest::{Gate, Intake, Patience, Role, Token, http},
     ledger::{Ledger, Place, verify},
@@ -565,6 +567,9 @@ impl House {
             ring: Ring::new(0),
             outbox: Arc::clone(&outbox),
             announced: None,
+            sessions: Sessions::default(),
+            policies: Policies::new([], Arc::new(common::NoDesk)),
+            demo: false,
         };
         let router = console::routes(Arc::new(console));
         let serving = tokio::spawn(http::serve(intake, listener, router, Arc::new(Semaphore::new(100))));

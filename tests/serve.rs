@@ -16,7 +16,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use common::{fixture, line, lines, options};
+use common::{NoDesk, fixture, line, lines, options};
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -30,7 +30,7 @@ use tokio_tungstenite::{
 };
 use warmline::{
     call::{Action, CallConfig, CallId, Event, What},
-    console::{self, Console, Desk, InForce, LOGIN_FAILURES_MAX, Policies, Ring, Sessions, Tried},
+    console::{self, Console, LOGIN_FAILURES_MAX, Policies, Ring, Sessions},
     handoff::Outbox,
     ingest::{
         Door, Gate, Intake, Patience, Role, Token,
@@ -714,17 +714,4 @@ impl Score for Script {
 fn scripted(request: &ScoreRequest) -> Result<Scores, ScoreError> {
     let p: f32 = if request.at.seconds() >= 35.0 { 0.9 } else { 0.1 };
     Ok(Scores { frustration: (p / (1.0 - p)).ln(), speech: None })
-}
-
-/// Nobody changes policies here.
-struct NoDesk;
-
-impl Desk for NoDesk {
-    fn put(&self, _: &Policy, _: &InForce) -> Result<(), String> {
-        Err("no desk".into())
-    }
-
-    fn tried(&self, _: &Policy, _: &Policy) -> Result<Tried, String> {
-        Err("no desk".into())
-    }
 }

@@ -86,3 +86,18 @@ pub fn lines(
     .expect("the fixture replays");
     lines
 }
+
+/// Nobody changes policies here.
+#[cfg(feature = "serve")]
+pub struct NoDesk;
+
+#[cfg(feature = "serve")]
+impl warmline::console::Desk for NoDesk {
+    fn put(&self, _: &Policy, _: &warmline::console::InForce) -> Result<(), String> {
+        Err("no desk".into())
+    }
+
+    fn tried(&self, _: &Policy, _: &Policy) -> Result<warmline::console::Tried, String> {
+        Err("no desk".into())
+    }
+}
