@@ -43,8 +43,8 @@ build: page ## compile the release program
 demo: setup page ## replay a call whose caller loses patience; then see it live: warmline serve --demo
 	@echo "demo: compiling the release program; the first time takes some minutes"
 	@$(CARGO) build --release --locked --quiet $(FEATURES)
-	@echo "demo: $(WARMLINE) replay $(DEMO_CALL)"
-	@$(WARMLINE) replay $(DEMO_CALL)
+	@echo "demo: $(WARMLINE) replay --transcript $(DEMO_CALL)"
+	@$(WARMLINE) replay --transcript $(DEMO_CALL)
 	@echo "demo: the same as live calls, on a page: $(WARMLINE) serve --demo, then http://127.0.0.1:8080/"
 
 test: setup ## run every test, the documentation's too

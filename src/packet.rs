@@ -395,12 +395,12 @@ pub const BRIEF_ORDER: [&str; 18] = [
     "call_id",
     "queue",
     "intent",
+    "reason_text",
+    "since_s",
     "skill",
     "priority",
-    "reason_text",
     "summary",
     "last_intent",
-    "since_s",
     "at_s",
     "last_key",
     "changes",
@@ -619,8 +619,8 @@ mod tests {
         assert_eq!(keys(100), "reason score transfer_id");
         assert_eq!(keys(150), "call_id queue reason score since_s transfer_id");
         assert_eq!(keys(165), "call_id queue reason reason_text score transfer_id");
-        assert_eq!(json_len(&packet.brief), 232);
-        assert_eq!(keys(232), packet.brief.keys().cloned().collect::<Vec<_>>().join(" "));
+        assert_eq!(json_len(&packet.brief), 252);
+        assert_eq!(keys(252), packet.brief.keys().cloned().collect::<Vec<_>>().join(" "));
     }
 
     #[test]

@@ -103,7 +103,7 @@ async fn a_name_that_leads_to_this_machine_is_not_called_unless_that_is_allowed(
     let house = House::with(vec![connector(&guarded)], Place::Memory, Gate::default(), None).await;
     let id = house.ask("CA1").await;
     let transfer = house.until_over(&id, 10).await;
-    assert_eq!(transfer["state"], "expired");
+    assert_eq!(transfer["state"], "failed");
     assert!(transfer["reason"].as_str().unwrap().contains("private network"), "{transfer:#}");
     assert_eq!(receiver.figures(), (0, 0));
     let allowed = House::open(&url, Place::Memory, Gate::default()).await;
@@ -377,7 +377,8 @@ async fn a_packet_too_long_for_a_webhook_arrives_cut_and_whole() {
     }
     let body = receiver.bodies().pop().unwrap();
     assert!(body.to_string().len() <= webhook::BODY_MAX);
-    assert_eq!(body["data"]["packet"]["cut"], json!(["full.call.metadata"]));
+    let kept = body["data"]["packet"]["full"]["call"]["metadata"].as_object().unwrap().len();
+    assert!((1..64).contains(&kept), "{kept} of 64 entries of metadata");
     assert!(body["data"]["packet"]["full"]["trigger"].is_object());
 }
 

@@ -64,9 +64,10 @@ pub(super) struct Arguments {
     /// Seconds into the call at which they were told
     #[arg(long, value_name = "SECONDS")]
     notice_at: Option<f64>,
-    /// What was said in the calls, JSON lines {"t":12.5,"speaker":"caller","text":"…"} [default: CALL.transcript.ndjson beside CALL.wav]
-    #[arg(long, value_name = "FILE")]
-    transcript: Option<PathBuf>,
+    /// Replay with what was said, JSON lines {"t":12.5,"speaker":"caller","text":"…"}: from FILE, or of each CALL.wav from the
+    /// CALL.transcript.ndjson beside it, if there is one
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    transcript: Option<Option<PathBuf>>,
     /// The queue the calls came by, for the policy's overrides
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
@@ -138,7 +139,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         arguments.jobs,
         || Ok(Worker { config: Arc::clone(&config), scorers: models.scorers(runtime)? }),
         |worker, path, output| {
-            let words = arguments.transcript.as_deref();
+            let words = arguments.transcript.as_ref().map(Option::as_deref);
             replay_file(worker, path, words, &options, arguments.json, style, output)
         },
     )?;
@@ -196,10 +197,11 @@ fn audio(recording: &Recording) -> String {
     format!("{length} · {channels} {} at {} Hz", wav.encoding, wav.rate.0)
 }
 
-/// What was said in a call: from the file that is named, or the one beside the recording.
-fn words_of(recording: &Path, named: Option<&Path>) -> Result<Vec<script::Line>, RecordingError> {
+/// What was said in a call, if that is asked for: from the file that is named, or the one beside the recording.
+fn words_of(recording: &Path, asked: Option<Option<&Path>>) -> Result<Vec<script::Line>, RecordingError> {
     let beside = recording.with_extension("transcript.ndjson");
-    let Some(path) = named.or(beside.is_file().then_some(&*beside)) else { return Ok(Vec::new()) };
+    let named = asked.and_then(|named| named.or(beside.is_file().then_some(&*beside)));
+    let Some(path) = named else { return Ok(Vec::new()) };
     let wrong =
         |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()));
     let source = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
@@ -209,7 +211,7 @@ fn words_of(recording: &Path, named: Option<&Path>) -> Result<Vec<script::Line>,
 fn replay_file(
     worker: &mut Worker,
     path: &Path,
-    words: Option<&Path>,
+    words: Option<Option<&Path>>,
     options: &ReplayOptions,
     as_json: bool,
     style: bool,
