@@ -22,7 +22,7 @@ const CALLS: usize = 50;
 #[allow(
     clippy::expect_used,
     clippy::print_stdout,
-    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
     reason = "a bench that cannot run says why, and prints"
 )]
 fn main() {

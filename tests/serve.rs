@@ -200,7 +200,6 @@ async fn wrong_credentials_get_in_nowhere_and_are_counted() {
         tokens: vec![token(Role::Integrator, "i"), token(Role::Auditor, "a")],
         doors: BTreeMap::from([("twilio".into(), twilio)]),
         public_url: Some("wss://media.example.com".into()),
-        ..Gate::default()
     };
     let house = House::open(gate, true).await;
     let refused = |path: &str, header: (&'static str, &str)| {

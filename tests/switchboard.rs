@@ -256,6 +256,7 @@ struct Slow;
 
 impl Score for Slow {
     fn score(&mut self, requests: &[ScoreRequest]) -> Vec<Result<Scores, ScoreError>> {
+        #[allow(clippy::disallowed_methods, reason = "a model that is slow takes its time")]
         std::thread::sleep(Duration::from_millis(30) * u32::try_from(requests.len()).unwrap());
         requests.iter().map(scripted).collect()
     }

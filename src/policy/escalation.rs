@@ -577,7 +577,8 @@ mod tests {
             _ => Cue::LongWait,
         };
         // A half second each: a score or none, and perhaps a cue, which may come late.
-        let fires = |steps: &[(Option<f64>, Option<(u8, u8)>)]| {
+        type Step = (Option<f64>, Option<(u8, u8)>);
+        let fires = |steps: &[Step]| {
             let mut call = Escalation::new(Policy::default().rules_for(None, None).clone());
             steps.iter().enumerate().find_map(|(i, (p, told))| {
                 let at = MediaTime(4_000 * (i as u64 + 1));

@@ -91,7 +91,7 @@ fn is_checked(digits: &str) -> bool {
             (digit, true) => 2 * digit - 9,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Words with an @ and a dot behind it.

@@ -129,7 +129,7 @@ fn push_composed(text: &mut String, c: char) {
     let last = text.chars().next_back().map_or(0, u32::from);
     let composed = match (last, u32::from(c)) {
         (l @ 0x1100..=0x1112, v @ 0x1161..=0x1175) => SYLLABLES + ((l - 0x1100) * 21 + v - 0x1161) * 28,
-        (lv @ 0xAC00..=0xD7A3, t @ 0x11A8..=0x11C2) if (lv - SYLLABLES) % 28 == 0 => lv + t - 0x11A7,
+        (lv @ 0xAC00..=0xD7A3, t @ 0x11A8..=0x11C2) if (lv - SYLLABLES).is_multiple_of(28) => lv + t - 0x11A7,
         _ => return text.push(c),
     };
     text.pop();
