@@ -1,7 +1,12 @@
 //! Transfers over real HTTP: receivers that are slow, wrong, away, redirecting or hanging, a full disk, a program that ends in the middle,
 //! and what people may say about a transfer.
 #![cfg(feature = "serve")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
 
 mod common;
 
@@ -67,6 +72,7 @@ async fn whatever_the_receiver_does_a_transfer_ends_and_is_executed_at_most_once
     for (first, then, expected, deliveries, executions, least_ms) in table {
         let receiver = Receiver::open(first, then).await;
         let house = House::open(&receiver.url(), Place::Memory, Gate::default()).await;
+        #[allow(clippy::disallowed_methods, reason = "how long it took is what is shown")]
         let began = Instant::now();
         let id = house.ask("CA1").await;
         let transfer = house.until_over(&id, 25).await;
