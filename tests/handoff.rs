@@ -41,7 +41,7 @@ use warmline::{
     ledger::{Ledger, Place, verify},
     policy::{Notice, Policy},
     score::{ScoreError, ScoreRequest, Scores},
-    switchboard::{Assumed, Command, Events, Limits, Line, Score, Switchboard},
+    switchboard::{Assumed, Command, Events, Limits, Line, Score, Switchboard, TURN_EVERY_US},
     transfer::UnixMillis,
     units::{Pii, SampleRate},
     wire::{Encoding, Format, Start},
@@ -245,7 +245,8 @@ async fn where_no_human_is_free_the_caller_waits_in_a_queue_and_hanging_up_leave
     let mut ids = Vec::new();
     for call in ["CA1", "CA2", "CA3"] {
         ids.push(house.ask(call).await);
-        sleep(Duration::from_millis(5)).await;
+        // What is asked within a turn of the shard is asked at the same moment.
+        sleep(Duration::from_micros(2 * TURN_EVERY_US)).await;
     }
     let places = |told: &Value| -> Vec<(String, u64)> {
         let waiting = told["transfers"].as_array().unwrap().iter().rev();

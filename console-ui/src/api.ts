@@ -10,6 +10,7 @@ export type Event =
   | Schemas["$defs-cue"]
   | Schemas["state"]
   | Schemas["$defs-turn"]
+  | Schemas["said"]
   | Schemas["transfer"]
   | Schemas["transferOutcome"]
   | Schemas["transferClaimed"]

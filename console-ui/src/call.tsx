@@ -171,6 +171,8 @@ function words(event: Event): [string, string] | null {
       return [cues[event.cue], evidence(event.cue, event.evidence)];
     case "turn":
       return event.speaker === "caller" ? ["caller", `spoke ${(event.to_s - event.from_s).toFixed(1)} s${event.heard ? `: ${event.heard}` : ""}`] : ["agent", `spoke ${(event.to_s - event.from_s).toFixed(1)} s`];
+    case "said":
+      return [event.speaker, `“${event.text}”`];
     case "transfer":
       return ["transfer", "asked for"];
     case "transfer_outcome":

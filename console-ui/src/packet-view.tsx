@@ -4,40 +4,21 @@ import type { Packet, Point } from "./api.ts";
 import { Sparkline } from "./parts.tsx";
 import { clock, cues, evidence, percent, plain } from "./words.ts";
 
-/** Fields that come with transcripts and advice; a packet of the voice alone has none of them. */
-interface More {
-  conversation?: {
-    turns?: { speaker: "caller" | "agent"; from_s: number; to_s: number; text?: string }[];
-    summary?: string | string[];
-    tried?: string[];
-    last_intent?: string;
-    peak_words?: string;
-    key_presses?: { at_s: number; key: string }[];
-    caller_speech_s?: number;
-  };
-  advice?: { opening?: string | string[]; do_not_ask?: string[]; queue?: string; skill?: string; priority?: string | number };
-  call?: { id: string; from?: string; to?: string; language?: string; started_at?: string; metadata?: Record<string, string>; queue?: string; intent?: string; source: string };
-}
-
 const NAME = /name$/;
 const NUMBER = /(number|phone|from)$/;
 
-const list = (value: string | string[] | undefined): string[] => (value === undefined ? [] : Array.isArray(value) ? value : [value]);
-
 export function PacketView({ packet }: { packet: Packet }) {
   const { full } = packet;
-  const { trigger, evidence: moments, trend, consent, provenance } = full;
-  const more = full as unknown as More;
-  const { conversation, advice, call } = more;
-  const metadata = Object.entries(call?.metadata ?? {});
+  const { trigger, evidence: moments, trend, consent, provenance, conversation, advice, call } = full;
+  const metadata = Object.entries(call.metadata ?? {});
   // A name before a number, whatever the integrator calls the two.
   const found = (kind: RegExp) => metadata.filter(([name]) => kind.test(name)).map(([, value]) => value);
-  const who = [...new Set([...found(NAME), call?.from, ...found(NUMBER)].filter(Boolean))];
+  const who = [...new Set([...found(NAME), ...found(NUMBER)])];
   const others = metadata.filter(([name]) => !NAME.test(name) && !NUMBER.test(name));
-  const spoken = (conversation?.turns ?? []).filter((turn) => turn.text);
+  const spoken = conversation.turns.filter((turn) => turn.words);
+  const summary = conversation.summary;
   const scores: Point[] = trend.scores.flatMap((p, n) => (p === null ? [] : [[trend.from_s + n, p, "confirm"] as Point]));
   const end = trend.from_s + trend.scores.length;
-  const lines = (value: string | string[] | undefined) => list(value).map((line) => <p key={line}>{line}</p>);
   return (
     <article class="packet">
       <header>
@@ -53,7 +34,7 @@ export function PacketView({ packet }: { packet: Packet }) {
         <section>
           <h2>Who</h2>
           {who.length > 0 ? <p class="person">{who.join(" · ")}</p> : <p class="person none">not told</p>}
-          <p>{[call?.queue && `queue ${plain(call.queue)}`, call?.intent && plain(call.intent), call?.language].filter(Boolean).join(" · ")}</p>
+          <p>{[call.queue && `queue ${plain(call.queue)}`, call.intent && plain(call.intent), conversation.language].filter(Boolean).join(" · ")}</p>
           {others.length > 0 ? (
             <dl class="facts">
               {others.map(([name, value]) => <div key={name}><dt>{plain(name)}</dt><dd>{value}</dd></div>)}
@@ -71,42 +52,45 @@ export function PacketView({ packet }: { packet: Packet }) {
               </figcaption>
             </figure>
           ) : <p class="none">The voice was not scored.</p>}
-          {conversation?.caller_speech_s !== undefined ? <p>{Math.round(conversation.caller_speech_s)} s spoken by the caller</p> : null}
+          <p>{Math.round(conversation.caller_speech_s)} s spoken by the caller</p>
         </section>
-        {advice && list(advice.opening).length > 0 ? <section class="open"><h2>How to open</h2>{lines(advice.opening)}</section> : null}
-        {advice?.do_not_ask?.length ? (
+        {advice.opening ? <section class="open wide"><h2>How to open</h2><p>{advice.opening}</p></section> : null}
+        {advice.do_not_ask.length > 0 ? (
           <section class="dont"><h2>Do not ask again</h2><ul>{advice.do_not_ask.map((line) => <li key={line}>{plain(line)}</li>)}</ul></section>
         ) : null}
-        {list(conversation?.summary).length > 0 || conversation?.peak_words ? (
+        {summary ? (
           <section class="wide">
             <h2>What it is about</h2>
-            {conversation?.peak_words ? <blockquote>“{conversation.peak_words}”</blockquote> : null}
-            {lines(conversation?.summary)}
+            {summary.at_peak ? <blockquote>“{summary.at_peak}”</blockquote> : null}
+            {summary.problem && summary.problem !== summary.at_peak ? <p>“{summary.problem}”</p> : null}
           </section>
         ) : null}
         <section class="wide">
           <h2>The moments</h2>
-          {moments.length === 0 ? <p class="none">No moment of the voice speaks for it.</p> : (
+          {moments.length === 0 && !full.cues?.length ? <p class="none">No moment of the voice speaks for it.</p> : (
             <ol class="moments">
               {moments.map((moment) => (
                 <li key={moment.from_s}>
                   <b>{clock(moment.from_s)}–{clock(moment.to_s)}</b> <span class="num">{moment.probability.toFixed(2)}</span>
                   <span>{moment.changes.map((change) => change.words).join(", ") || "no single change stands out"}</span>
                   {spoken.filter((turn) => turn.speaker === "caller" && turn.to_s > moment.from_s && turn.from_s < moment.to_s).slice(-2).map((turn) => (
-                    <q key={turn.from_s}>{turn.text}</q>
+                    <q key={turn.from_s}>{turn.words}</q>
                   ))}
                 </li>
+              ))}
+              {(full.cues ?? []).map((heard) => (
+                <li key={`${heard.cue}${heard.at_s}`}><b>{clock(heard.at_s)}</b> <span>{cues[heard.cue]}: {heard.words}</span></li>
               ))}
             </ol>
           )}
           <p class="fine">Changes are against this caller's own calm voice earlier in the call.</p>
         </section>
-        {conversation?.tried?.length || conversation?.key_presses?.length ? (
+        {conversation.tried?.length || conversation.key_presses.length ? (
           <section>
             <h2>Tried so far</h2>
             <ul>
-              {(conversation.tried ?? []).map((line) => <li key={line}>{plain(line)}</li>)}
-              {conversation.key_presses?.length ? <li>pressed {conversation.key_presses.map(({ key }) => key).join(" ")}</li> : null}
+              {(conversation.tried ?? []).map(({ at_s, what, failed }) => <li key={at_s}>“{what}” – {failed}</li>)}
+              {conversation.key_presses.length ? <li>pressed {conversation.key_presses.map(({ key }) => key).join(" ")}</li> : null}
             </ul>
           </section>
         ) : null}
@@ -115,7 +99,7 @@ export function PacketView({ packet }: { packet: Packet }) {
             <h2>What was said</h2>
             <ol class="said">
               {spoken.slice(-12).map((turn) => (
-                <li key={`${turn.speaker}${turn.from_s}`} class={turn.speaker}><small>{clock(turn.from_s)} {turn.speaker}</small> {turn.text}</li>
+                <li key={`${turn.speaker}${turn.from_s}`} class={turn.speaker}><small>{clock(turn.from_s)} {turn.speaker}</small> {turn.words}</li>
               ))}
             </ol>
           </section>

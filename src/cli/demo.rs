@@ -8,10 +8,14 @@ use anyhow::{Context, bail};
 use rust_embed::Embed;
 use tokio::time::{Instant, sleep, sleep_until};
 use warmline::{
-    ingest::Intake,
+    call::Transcript,
+    ingest::{
+        Intake,
+        script::{self, Told},
+    },
     media::TrackFormat,
-    switchboard::Assumed,
-    units::Pii,
+    switchboard::{Assumed, Command},
+    units::{MediaTime, Pii},
     wire::{Format, Message, Role, Start, wav},
 };
 
@@ -79,10 +83,11 @@ pub(super) fn suite() -> Option<String> {
     String::from_utf8(Recordings::get("suite.csv")?.data.into_owned()).ok()
 }
 
-/// A recording in memory.
+/// A recording in memory, and the words that are in it, where they are written down.
 struct Voice {
     bytes: Cow<'static, [u8]>,
     head: wav::Wav,
+    words: Vec<script::Line>,
 }
 
 impl Voice {
@@ -94,7 +99,13 @@ impl Voice {
         if head.channels != 2 {
             bail!("{name}: expected two channels");
         }
-        Ok(Self { bytes: file.data, head })
+        let words = Recordings::get(&name.replace(".wav", ".transcript.ndjson"));
+        let words = words.map(|file| script::parse(&String::from_utf8_lossy(&file.data))).transpose();
+        Ok(Self {
+            bytes: file.data,
+            head,
+            words: words.with_context(|| name.to_owned())?.unwrap_or_default(),
+        })
     }
 
     fn format(&self, channel: u16) -> Format {
@@ -145,8 +156,20 @@ async fn call(
     };
     let begin = Instant::now();
     let (packets, samples) = voice.packets();
+    let mut words = voice.words.iter().peekable();
     for (n, payload) in (0_u32..).zip(packets) {
         sleep_until(begin + PACKET.saturating_mul(n + 1)).await;
+        let now = MediaTime(160 * u64::from(n));
+        while let Some(script::Line { at, told }) = words.next_if(|line| line.at <= now) {
+            let command = match told.clone() {
+                Told::Said(speaker, text) => {
+                    Command::Transcript(Transcript { speaker, text, is_final: true, at: Some(*at) })
+                }
+                Told::Bot(event) => Command::Bot(event, Some(*at)),
+            };
+            // What has no room is counted there.
+            let _ = intake.board.tell(stream.id(), command);
+        }
         let position = u64::from(n) * samples;
         for track in [Role::Caller, Role::Agent] {
             stream.handle(&Message::Media { track, position, payload });
