@@ -79,7 +79,7 @@ export function PacketView({ packet }: { packet: Packet }) {
                 </li>
               ))}
               {(full.cues ?? []).map((heard) => (
-                <li key={`${heard.cue}${heard.at_s}`}><b>{clock(heard.at_s)}</b> <span>{cues[heard.cue]}: {heard.words}</span></li>
+                <li key={`${heard.cue}${heard.at_s}`}><b>{clock(heard.at_s)}</b> <span class="num" /><span>{cues[heard.cue]}: {heard.words}</span></li>
               ))}
             </ol>
           )}

@@ -129,8 +129,9 @@ def caller(folder, file="escalating.wav"):
 
 
 def same(live, replayed):
-    """Every line is the same but for names: ids, the protocol and its own words."""
+    """Every line is the same but for names: ids, the protocol and its own words. What becomes of a transfer is told live alone."""
     ours, theirs = _plain(live), _plain(replayed)
+    ours = [line for line in ours if '"type": "transfer_outcome"' not in line]
     for n, (line, expected) in enumerate(zip(ours, theirs)):
         at = next((i for i, pair in enumerate(zip(line, expected)) if pair[0] != pair[1]), min(len(line), len(expected)))
         near = slice(max(0, at - 60), at + 60)
