@@ -1,11 +1,7 @@
 //! The caller's last frames of speech as descriptors, with the silence between them left out.
 
 use super::Window;
-use crate::prosody::{COLUMNS, Lld};
-
-/// Steps of a decibel in which levels are kept, in half the room of a float: the error is a fortieth of what eight-bit telephony
-/// makes of a quiet band.
-const STEPS_PER_DB: f32 = 128.0;
+use crate::prosody::{IS_LEVEL, Lld, STEPS_PER_DB};
 
 /// The caller's last frames of speech, up to the model's window; what is older is overwritten.
 #[derive(Clone, Debug)]
@@ -29,9 +25,9 @@ struct Ring<T> {
 }
 
 impl SpeechWindow {
-    /// An empty window of up to `frames_max` frames of these columns of [`COLUMNS`].
+    /// An empty window of up to `frames_max` frames of these columns of [`COLUMNS`](crate::prosody::COLUMNS).
     pub fn new(columns: &[usize], frames_max: usize) -> Self {
-        let is_level = |column: &usize| COLUMNS.get(*column).is_some_and(|name| name.ends_with("_db"));
+        let is_level = |column: &usize| IS_LEVEL.get(*column).copied().unwrap_or_default();
         let is_level: Box<[bool]> = columns.iter().map(is_level).collect();
         let levels = is_level.iter().filter(|is| **is).count();
         Self {
@@ -120,6 +116,7 @@ fn steps(level_db: f32) -> i16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prosody::COLUMNS;
 
     #[test]
     fn the_window_holds_the_last_frames_oldest_first() {
