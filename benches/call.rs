@@ -6,18 +6,8 @@
 use std::{hint::black_box, path::Path, sync::Arc};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use warmline::{
-    call::{CallConfig, Output},
-    ingest::{
-        recording::Recording,
-        replay::{ReplayOptions, replay},
-    },
-    media::{Caller, Heard, Track},
-    policy::{Notice, Policy},
-    prosody::Analyser,
-    score::{Model, Scores, Stages},
-    units::MediaSpan,
-};
+use warmline_core::{call::{CallConfig, Output}, media::{Caller, Heard, Track}, policy::{Notice, Policy}, prosody::Analyser, score::{Model, Scores, Stages}, units::MediaSpan};
+use warmline_eval::{recording::Recording, replay::{ReplayOptions, replay}};
 
 #[allow(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that cannot run says why")]
 fn call(criterion: &mut Criterion) {
@@ -29,7 +19,7 @@ fn call(criterion: &mut Criterion) {
 
     let config = Arc::new(CallConfig {
         policy: Policy::default(),
-        stages: Some(Stages::one(Model::of_features(&warmline::prosody::COLUMNS[22..]))),
+        stages: Some(Stages::one(Model::of_features(&warmline_core::prosody::COLUMNS[22..]))),
     });
     let options = ReplayOptions {
         caller_channel: None,

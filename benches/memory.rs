@@ -4,15 +4,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use warmline::{
-    call::{Action, CallConfig, CallId, Event},
-    ingest::recording::Recording,
-    policy::{Notice, Policy},
-    score::{Card, Model, ScoreError, ScoreRequest, Scores, Stages},
-    switchboard::{Actions, Assumed, Events, Limits, Score, Switchboard},
-    units::Pii,
-    wire::{Format, Message, Role, Start},
-};
+use warmline_core::{call::{Action, CallConfig, CallId, Event}, policy::{Notice, Policy}, score::{Card, Model, ScoreError, ScoreRequest, Scores, Stages}, units::Pii, media::{Format, Speaker}};
+use warmline_eval::recording::Recording;
+use warmline::switchboard::{Actions, Assumed, Events, Limits, Score, Switchboard};
+use warmline_wire::{Message, Start};
 
 #[global_allocator]
 static HEAP: dhat::Alloc = dhat::Alloc;

@@ -13,15 +13,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, de::IgnoredAny};
 use toml::Spanned;
 
-pub use crate::handoff::settings::Secret;
-use crate::{
-    handoff::{Connector, ConnectorTable, World, outbox},
-    ingest::{Door, Gate, Role, Token, gate::SOURCES, rtp::Port},
-    ledger::Place,
-    policy::{Notice, settings},
-    switchboard::Assumed,
-    wire::{credentials::ApiKey, rtp::PayloadTypes},
-};
+pub use crate::connectors::settings::Secret;
+use crate::{connectors::{Connector, ConnectorTable, World}, outbox, media_in::{Door, Gate, Role, Token, gate::SOURCES, rtp::Port}, ledger::Place, switchboard::Assumed};
+use warmline_core::policy::{Notice, settings};
+use warmline_wire::{credentials::ApiKey, rtp::PayloadTypes};
 
 /// Everything `warmline.toml` says, with what holds where it says nothing.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,42 +1,17 @@
-//! Warmline listens to calls, notices when a caller is losing patience, and hands that caller to a human together with
-//! everything the human needs to know.
+//! The Warmline server: live calls in, transfers out.
 //!
-//! Data flows down this list; a room knows only the rooms above it. `ARCHITECTURE.md` has the invariants.
-
-pub mod units;
-
-pub mod wire;
-
-pub mod media;
-
-pub mod prosody;
-
-pub mod score;
-
-pub mod policy;
-
-pub mod words;
-
-pub mod packet;
-
-pub mod transfer;
-
-pub mod call;
+//! Data flows down this list; a module knows only the modules above it. What one call is lives in `warmline-core`.
 
 pub mod switchboard;
 
-pub mod ingest;
+pub mod media_in;
 
-#[cfg(feature = "serve")]
 pub mod ledger;
 
-#[cfg(feature = "serve")]
-pub mod handoff;
+pub mod connectors;
 
-#[cfg(feature = "serve")]
-pub mod console;
+pub mod outbox;
 
-pub mod quality;
+pub mod api;
 
-#[cfg(feature = "serve")]
 pub mod config;

@@ -13,25 +13,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use common::{fixture, line, lines, options};
 use proptest::prelude::*;
-use warmline::{
-    call::{
-        Action, Call, CallConfig, CallId, CallStart, Input, Output, SCORE_DEADLINE_US, STALL_DEADLINE_US,
-        TimeoutReason, Transcript,
-    },
-    ingest::{
-        recording::Recording,
-        replay::ReplayOptions,
-        script::{self, Told},
-    },
-    media::TrackFormat,
-    packet::{ContextPacket, Speaker},
-    policy::{Notice, Outcome, Policy, Suspension},
-    score::{
-        Calibration, CallerCalibration, Features, Model, ScoreError, ScoreRequest, Scores, Stage, Stages,
-    },
-    units::{CallTime, MediaSpan, MediaTime, Pii, SampleRate},
-    wire::Encoding,
-};
+use warmline_core::{call::{Action, Call, CallConfig, CallId, CallStart, Input, Output, SCORE_DEADLINE_US, STALL_DEADLINE_US, TimeoutReason, Transcript}, media::{TrackFormat, Speaker, Encoding}, packet::ContextPacket, policy::{Notice, Outcome, Policy, Suspension}, score::{Calibration, CallerCalibration, Features, Model, ScoreError, ScoreRequest, Scores, Stage, Stages}, units::{CallTime, MediaSpan, MediaTime, Pii, SampleRate}};
+use warmline_eval::{recording::Recording, replay::ReplayOptions, script::{self, Told}};
 
 fn config(policy: &str) -> Arc<CallConfig> {
     with(policy, Stages::one(Model::of_features(&["level_dbfs", "mel_20_db"])))
@@ -171,7 +154,7 @@ fn confirm_is_asked_about_the_opening_and_on_suspicion_and_its_word_stands() {
     assert_eq!(of(Stage::Confirm).count(), confirmed.len());
     assert_eq!(of(Stage::Watch).count(), confirmed.len() + heard.len());
     for request in of(Stage::Confirm) {
-        assert_eq!(request.window.width, warmline::prosody::LOG_MEL_BANDS);
+        assert_eq!(request.window.width, warmline_core::prosody::LOG_MEL_BANDS);
         assert!((100..=300).contains(&request.window.len()), "{}", request.window.len());
     }
 }

@@ -1,5 +1,4 @@
 //! Connectors against receivers that are as strict as the vendor's documents, and against the real thing where it runs here.
-#![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use std::{
@@ -18,16 +17,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
-use warmline::{
-    config::Config,
-    handoff::{
-        Answer, Connector, Failure, HandBack, Offer, World,
-        settings::{KINDS, Secret},
-    },
-    packet::{Advice, CallContext, Consent, ContextPacket, Conversation, Full, Provenance, Trend, Trigger},
-    policy::{Cue, Notice},
-    units::Probability,
-};
+use warmline::{config::Config, connectors::{Answer, Connector, Failure, HandBack, Offer, World, settings::{KINDS, Secret}}};
+use warmline_core::{packet::{Advice, CallContext, Consent, ContextPacket, Conversation, Full, Provenance, Trend, Trigger}, policy::{Cue, Notice}, units::Probability};
 
 const TRANSFER: &str = "018f3a4e-8a2b-8c3d-9e4f-5a6b7c8d9e0f";
 const UUI: &str = "018f3a4e8a2b8c3d9e4f5a6b7c8d9e0fcf01";
@@ -238,7 +229,7 @@ async fn a_media_socket_hands_back_with_the_brief_as_variables() {
     let (call, variables) = socket.0.lock().unwrap().remove(0);
     assert_eq!(call, "c~2", "the switchboard's own name of the call");
     assert_eq!((variables["action"].as_str(), variables["warmline_ref"].as_str()), ("transfer", UUI));
-    assert!(serde_json::to_string(&variables).unwrap().len() <= warmline::handoff::stream::VARIABLES_MAX);
+    assert!(serde_json::to_string(&variables).unwrap().len() <= warmline::connectors::stream::VARIABLES_MAX);
     assert!(variables.values().all(|v| v.bytes().all(|b| (0x20..0x7f).contains(&b))), "{variables:?}");
 }
 

@@ -1,5 +1,4 @@
 //! The program itself at its edges: RTP in pairs of ports, and whose AudioSocket connections are taken.
-#![cfg(all(feature = "serve", feature = "cli"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -20,7 +19,8 @@ use std::{
 
 use common::fixture;
 use serde_json::Value;
-use warmline::{ingest::recording::Recording, media::g711};
+use warmline_eval::recording::Recording;
+use warmline_core::media::g711;
 
 #[test]
 fn a_call_of_two_rtp_ports_says_what_replay_says_of_two_channels() {

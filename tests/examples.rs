@@ -1,6 +1,5 @@
 //! `examples/` as far as it can be tried here: every source has one, what each file says is read, and it gets in with the
 //! configuration beside it. Secrets stand in the examples as the names of their environment variables.
-#![cfg(feature = "serve")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -16,15 +15,9 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use warmline::{
-    config::{Config, Secret},
-    ingest::{
-        Gate,
-        gate::{Head, SOURCES},
-    },
-    units::CallTime,
-    wire::{Declared, Message, Session, sniff},
-};
+use warmline::{config::{Config, Secret}, media_in::{Gate, gate::{Head, SOURCES}}};
+use warmline_core::units::CallTime;
+use warmline_wire::{Declared, Message, Session, sniff};
 
 #[test]
 fn every_source_has_an_example_that_the_index_names() {

@@ -17,23 +17,8 @@ use std::{
 use common::{fixture, line, scripted_trace};
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
-use warmline::{
-    call::{Action, Call, CallConfig, CallStart, Input, Output, Transcript},
-    ingest::{
-        recording::Recording,
-        script::{self, Told},
-    },
-    packet::{ContextPacket, Named, Speaker},
-    policy::{Notice, Outcome, Policy, Suspension},
-    quality::{
-        evaluation::{Costs, Evaluation, Question},
-        figures::Bootstrap,
-        suite::Suite,
-        trace::Trace,
-    },
-    score::{Model, ScoreError, Scores, Stages},
-    units::{CallTime, MediaSpan, MediaTime, Pii},
-};
+use warmline_core::{call::{Action, Call, CallConfig, CallStart, Input, Output, Transcript}, packet::{ContextPacket, Named}, media::Speaker, policy::{Notice, Outcome, Policy, Suspension}, score::{Model, ScoreError, Scores, Stages}, units::{CallTime, MediaSpan, MediaTime, Pii}};
+use warmline_eval::{recording::Recording, script::{self, Told}, evaluation::{Costs, Evaluation, Question}, figures::Bootstrap, suite::Suite, trace::Trace};
 
 const PACKET: &str = "context-packet-1.schema.json";
 const EVENT: &str = "event-1.schema.json";

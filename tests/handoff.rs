@@ -1,6 +1,5 @@
 //! Transfers over real HTTP: receivers that are slow, wrong, away, redirecting or hanging, a full disk, a program that ends in the middle,
 //! and what people may say about a transfer.
-#![cfg(feature = "serve")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -33,19 +32,9 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use warmline::{
-    call::{CallConfig, CallId, Event},
-    console::{self, Console, Policies, Ring, Sessions},
-    handoff::{Connector, Outbox, outbox, webhook},
-    ingest::{Gate, Intake, Patience, Role, Token, http},
-    ledger::{Ledger, Place, verify},
-    policy::{Notice, Policy},
-    score::{ScoreError, ScoreRequest, Scores},
-    switchboard::{Assumed, Command, Events, Limits, Line, Score, Switchboard, TURN_EVERY_US},
-    transfer::UnixMillis,
-    units::{Pii, SampleRate},
-    wire::{Encoding, Format, Start},
-};
+use warmline_core::{call::{CallConfig, CallId, Event}, policy::{Notice, Policy}, score::{ScoreError, ScoreRequest, Scores}, transfer::UnixMillis, units::{Pii, SampleRate}, media::{Encoding, Format}};
+use warmline::{api::{self, Console, Policies, Ring, Sessions}, connectors::{Connector, webhook}, outbox::Outbox, outbox, media_in::{Gate, Intake, Patience, Role, Token, http}, ledger::{Ledger, Place, verify}, switchboard::{Assumed, Command, Events, Limits, Line, Score, Switchboard, TURN_EVERY_US}};
+use warmline_wire::Start;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 

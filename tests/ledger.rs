@@ -1,20 +1,11 @@
 //! The ledger: what is kept, what a chain proves, what is forgotten, what a full disk does.
-#![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use std::{path::Path, process::Command, sync::atomic::Ordering};
 
 use serde_json::json;
-use warmline::{
-    ledger::{
-        CallRow, Change, Connection, Entry, Filter, Ledger, LedgerError, MissedRow, Place, Receipt, Record,
-        Whom, entries, forget, open_existing, verify,
-    },
-    packet::{ContextPacket, Full},
-    policy::Cue,
-    transfer::{Input, Life, Output, Plan, State, UnixMillis},
-    units::Pii,
-};
+use warmline::ledger::{CallRow, Change, Connection, Entry, Filter, Ledger, LedgerError, MissedRow, Place, Receipt, Record, Whom, entries, forget, open_existing, verify};
+use warmline_core::{packet::{ContextPacket, Full}, policy::Cue, transfer::{Input, Life, Output, Plan, State, UnixMillis}, units::Pii};
 
 const DAY: u64 = 86_400_000;
 

@@ -1,5 +1,4 @@
 //! Real sockets on loopback: what a live call says is what replay says of the same audio, and nobody disturbs anybody.
-#![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 mod common;
@@ -28,26 +27,10 @@ use tokio_tungstenite::{
     connect_async,
     tungstenite::{Message as Frame, client::IntoClientRequest},
 };
-use warmline::{
-    call::{Action, CallConfig, CallId, Event, What},
-    console::{self, Console, LOGIN_FAILURES_MAX, Policies, Ring, Sessions},
-    handoff::Outbox,
-    ingest::{
-        Door, Gate, Intake, Patience, Role, Token,
-        audiosocket::{self, Announced},
-        http,
-        recording::{CallerChannel, Recording},
-        replay::ReplayOptions,
-        rtp, websocket,
-    },
-    ledger::{Ledger, Place},
-    media::g711,
-    policy::{Notice, Policy},
-    score::{Model, ScoreError, ScoreRequest, Scores, Stages},
-    switchboard::{Actions, Assumed, Events, Limits, Score, Switchboard},
-    transfer::UnixMillis,
-    wire::rtp::PayloadTypes,
-};
+use warmline_core::{call::{Action, CallConfig, CallId, Event, What}, media::g711, policy::{Notice, Policy}, score::{Model, ScoreError, ScoreRequest, Scores, Stages}, transfer::UnixMillis};
+use warmline::{api::{self, Console, LOGIN_FAILURES_MAX, Policies, Ring, Sessions}, outbox::Outbox, media_in::{Door, Gate, Intake, Patience, Role, Token, audiosocket::{self, Announced}, http, rtp, websocket}, ledger::{Ledger, Place}, switchboard::{Actions, Assumed, Events, Limits, Score, Switchboard}};
+use warmline_eval::{recording::{CallerChannel, Recording}, replay::ReplayOptions};
+use warmline_wire::rtp::PayloadTypes;
 
 const SECOND: u64 = 8_000;
 const UUID: [u8; 16] = *b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10";
@@ -369,7 +352,6 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 /// The program itself: it says where it listens, and when it is told to end it takes no new call and ends with the last.
-#[cfg(feature = "cli")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_drains_when_it_is_told_to_end() {
     use std::{

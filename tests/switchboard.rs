@@ -13,18 +13,10 @@ use std::{
 };
 
 use common::{fixture, line, lines, options};
-use warmline::{
-    call::{Action, CallConfig, CallId, Event, What},
-    ingest::recording::{CallerChannel, Recording},
-    policy::{Notice, Policy, Suspension},
-    score::{Model, ScoreError, ScoreRequest, Scores, Stages},
-    switchboard::{
-        Actions, Assumed, Command, Events, Limits, Line, NotGivenBack, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX,
-        Refused, Score, Switchboard, Untold,
-    },
-    units::{Pii, SampleRate},
-    wire::{Encoding, Format, Message, Role, Start, TrackFormat},
-};
+use warmline_core::{call::{Action, CallConfig, CallId, Event, What}, policy::{Notice, Policy, Suspension}, score::{Model, ScoreError, ScoreRequest, Scores, Stages}, units::{Pii, SampleRate}, media::{Encoding, Format, Speaker, TrackFormat}};
+use warmline_eval::recording::{CallerChannel, Recording};
+use warmline::switchboard::{Actions, Assumed, Command, Events, Limits, Line, NotGivenBack, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX, Refused, Score, Switchboard, Untold};
+use warmline_wire::{Message, Start};
 
 const CALLS: [&str; 4] = ["escalating.wav", "calm.wav", "escalating_mulaw.wav", "hold_music.wav"];
 

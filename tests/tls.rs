@@ -1,5 +1,4 @@
 //! The program behind TLS, and clients that are not ours: who knows the certificate gets in, who does not finish a handshake goes.
-#![cfg(all(feature = "serve", feature = "cli"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

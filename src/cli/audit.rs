@@ -7,11 +7,8 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use warmline::{
-    ledger::{Whom, forget, open_existing, verify},
-    transfer::UnixMillis,
-    units::Pii,
-};
+use warmline::ledger::{Whom, forget, open_existing, verify};
+use warmline_core::{transfer::UnixMillis, units::Pii};
 
 use super::NO;
 

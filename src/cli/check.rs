@@ -1,14 +1,12 @@
 //! `warmline check`: what a deployment has, what is wrong with it, and how to mend it.
 
 use std::io::{self, Write};
-#[cfg(feature = "serve")]
 use std::{collections::BTreeMap, sync::Arc};
 
 use clap::Args;
 use serde_json::{Value, json};
-#[cfg(feature = "serve")]
-use warmline::handoff::{HandBack, World};
-use warmline::score::Card;
+use warmline::connectors::{HandBack, World};
+use warmline_core::score::Card;
 
 use super::{FAILED, scoring::ScoringArguments};
 
@@ -17,7 +15,6 @@ pub(super) struct Arguments {
     #[command(flatten)]
     scoring: ScoringArguments,
     /// Configuration of `warmline serve` (TOML): every setting is explained
-    #[cfg(feature = "serve")]
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
     /// One JSON object instead of lines
@@ -33,7 +30,6 @@ struct Finding {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut findings = Vec::new();
-    #[cfg(feature = "serve")]
     let scoring = &configured(arguments, &mut findings);
     #[cfg(not(feature = "serve"))]
     let scoring = &arguments.scoring;
@@ -81,7 +77,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 /// What the configuration says, and which policy and models it names.
-#[cfg(feature = "serve")]
 fn configured(arguments: &Arguments, findings: &mut Vec<Finding>) -> ScoringArguments {
     let Some(path) = &arguments.config else { return arguments.scoring.clone() };
     match super::serve::read(Some(path)) {
@@ -113,10 +108,8 @@ fn configured(arguments: &Arguments, findings: &mut Vec<Finding>) -> ScoringArgu
 }
 
 /// A check has no calls to hand back.
-#[cfg(feature = "serve")]
 struct NoCalls;
 
-#[cfg(feature = "serve")]
 impl HandBack for NoCalls {
     fn hand_back(&self, _: &str, _: &BTreeMap<String, String>) -> Result<(), String> {
         Err("a check has no calls".into())

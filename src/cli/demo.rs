@@ -7,17 +7,10 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use rust_embed::Embed;
 use tokio::time::{Instant, sleep, sleep_until};
-use warmline::{
-    call::Transcript,
-    ingest::{
-        Intake,
-        script::{self, Told},
-    },
-    media::TrackFormat,
-    switchboard::{Assumed, Command},
-    units::{MediaTime, Pii},
-    wire::{Format, Message, Role, Start, wav},
-};
+use warmline_core::{call::Transcript, media::{TrackFormat, Format, Speaker}, units::{MediaTime, Pii}};
+use warmline::{media_in::Intake, switchboard::{Assumed, Command}};
+use warmline_eval::script::{self, Told};
+use warmline_wire::{Message, Start, wav};
 
 /// The bundled calls; a debug build reads the folder.
 #[derive(Embed)]

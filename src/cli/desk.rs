@@ -10,20 +10,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use warmline::{
-    call::Output,
-    console::{Desk, InForce, Tried, TriedCall, TriedSum},
-    handoff::Outbox,
-    ingest::{
-        recording::Recording,
-        replay::{ReplayOptions, replay},
-    },
-    media::FRAME_STEP,
-    policy::{BUILT_IN, Policy},
-    quality::trace::{Trace, decide},
-    switchboard::Switchboard,
-    units::{MediaSpan, MediaTime},
-};
+use warmline_core::{call::Output, media::FRAME_STEP, policy::{BUILT_IN, Policy}, units::{MediaSpan, MediaTime}};
+use warmline::{api::{Desk, InForce, Tried, TriedCall, TriedSum}, outbox::Outbox, switchboard::Switchboard};
+use warmline_eval::{recording::Recording, replay::{ReplayOptions, replay}, trace::{Trace, decide}};
 
 use super::{demo, scoring::ScoringArguments};
 

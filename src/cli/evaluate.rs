@@ -8,15 +8,8 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use warmline::{
-    policy::Policy,
-    quality::{
-        evaluation::{Costs, Evaluation},
-        figures::Figures,
-        junit::{Limit, junit},
-        report::report,
-    },
-};
+use warmline_core::policy::Policy;
+use warmline_eval::{evaluation::{Costs, Evaluation}, figures::Figures, junit::{Limit, junit}, report::report};
 
 use super::{
     NO,

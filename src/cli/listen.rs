@@ -67,16 +67,10 @@ mod live {
         signal::unix::{SignalKind, signal},
         time::{Instant, MissedTickBehavior, interval},
     };
-    use warmline::{
-        call::{Call, CallConfig, CallId, CallStart, Event, Input, Output, What},
-        ingest::{
-            capture::{self, Capture},
-            recording::CallerChannel,
-            replay::Player,
-        },
-        packet::Speaker,
-        score::Scorers,
-    };
+    use warmline_core::{call::{Call, CallConfig, CallId, CallStart, Event, Input, Output, What}, media::Speaker};
+    use warmline::media_in::capture::{self, Capture};
+    use warmline_eval::{recording::CallerChannel, replay::Player};
+    use warmline_onnx::Scorers;
 
     use super::{
         super::{FAILED, jobs::complain, timeline::Timeline},

@@ -31,7 +31,8 @@ use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Message as Frame, client::IntoClientRequest},
 };
-use warmline::{ingest::recording::Recording, media::g711, wire::Encoding};
+use warmline_eval::recording::Recording;
+use warmline_core::media::{g711, Encoding};
 
 use super::{
     FAILED,

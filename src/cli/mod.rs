@@ -1,21 +1,16 @@
 //! The commands of `warmline`.
 
-#[cfg(feature = "serve")]
 mod audit;
 mod check;
-#[cfg(feature = "serve")]
 mod demo;
-#[cfg(feature = "serve")]
 mod desk;
 mod evaluate;
 mod features;
 mod jobs;
 mod listen;
-#[cfg(feature = "serve")]
 mod load;
 mod replay;
 mod scoring;
-#[cfg(feature = "serve")]
 mod serve;
 mod suite;
 mod summary;
@@ -51,16 +46,12 @@ enum Command {
     /// The low-level descriptors of recordings: what the model sees and what training reads
     Features(features::Arguments),
     /// Live calls: media in, events out, until it is told to end
-    #[cfg(feature = "serve")]
     Serve(serve::Arguments),
     /// Many paced calls against a server: what was sent, what came back, how late
-    #[cfg(feature = "serve")]
     Load(load::Arguments),
     /// The ledger's audit: whether its chain holds
-    #[cfg(feature = "serve")]
     Audit(audit::Arguments),
     /// Erase a call or a caller from the ledger, with a receipt
-    #[cfg(feature = "serve")]
     Forget(audit::Forget),
     /// Check policy, model and ONNX Runtime: say what is wrong and how to mend it
     Check(check::Arguments),
@@ -74,13 +65,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
-        #[cfg(feature = "serve")]
         Command::Serve(arguments) => serve::run(&arguments),
-        #[cfg(feature = "serve")]
         Command::Load(arguments) => load::run(&arguments),
-        #[cfg(feature = "serve")]
         Command::Audit(arguments) => audit::run(&arguments),
-        #[cfg(feature = "serve")]
         Command::Forget(arguments) => audit::run_forget(&arguments),
         Command::Check(arguments) => check::run(&arguments),
     };

@@ -11,17 +11,9 @@ use std::{
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use warmline::{
-    call::{CallConfig, Output, What},
-    ingest::{
-        recording::{Recording, RecordingError},
-        replay::{ReplayOptions, replay},
-        script,
-    },
-    policy::Notice,
-    score::Scorers,
-    units::{MediaSpan, MediaTime},
-};
+use warmline_core::{call::{CallConfig, Output, What}, policy::Notice, units::{MediaSpan, MediaTime}};
+use warmline_eval::{recording::{Recording, RecordingError}, replay::{ReplayOptions, replay}, script};
+use warmline_onnx::Scorers;
 
 use super::{
     FAILED, NO,

@@ -8,11 +8,8 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
-use warmline::{
-    call::CallConfig,
-    policy::Policy,
-    score::{Card, LIBRARY, Runtime, Scorer, Scorers, Stage, Stages},
-};
+use warmline_core::{call::CallConfig, policy::Policy, score::{Card, Stage, Stages}};
+use warmline_onnx::{LIBRARY, Runtime, Scorer, Scorers};
 
 /// The models that are part of the program: card and file.
 const BUILT_IN: [(&str, &[u8]); 2] = [

@@ -17,16 +17,8 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, interval, sleep, timeout},
 };
-use warmline::{
-    call::{CallId, Event},
-    config::{Config, Secret},
-    console::{self, Console, Policies, Ring, Sessions},
-    handoff::{HandBack, Outbox, Page, World},
-    ingest::{Intake, Patience, audiosocket, http, rtp, tls::Tls, websocket},
-    ledger::{Ledger, Place},
-    switchboard::{Events, Limits, Score, Switchboard},
-    transfer::UnixMillis,
-};
+use warmline_core::{call::{CallId, Event}, transfer::UnixMillis};
+use warmline::{config::{Config, Secret}, api::{self, Console, Policies, Ring, Sessions}, connectors::{HandBack, Page, World}, outbox::Outbox, media_in::{Intake, Patience, audiosocket, http, rtp, tls::Tls, websocket}, ledger::{Ledger, Place}, switchboard::{Events, Limits, Score, Switchboard}};
 
 use super::{
     demo,

@@ -8,24 +8,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use warmline::{
-    call::{CallConfig, Output},
-    ingest::{
-        recording::Recording,
-        replay::{ReplayOptions, replay},
-    },
-    media::FRAME_STEP,
-    packet::Named,
-    policy::Policy,
-    quality::{
-        evaluation::{Costs, Question},
-        figures::Bootstrap,
-        suite::{Row, Suite},
-        trace::Trace,
-    },
-    score::Scorers,
-    units::MediaSpan,
-};
+use warmline_core::{call::{CallConfig, Output}, media::FRAME_STEP, packet::Named, policy::Policy, units::MediaSpan};
+use warmline_eval::{recording::Recording, replay::{ReplayOptions, replay}, evaluation::{Costs, Question}, figures::Bootstrap, suite::{Row, Suite}, trace::Trace};
+use warmline_onnx::Scorers;
 
 use super::{
     jobs::{self, complain},

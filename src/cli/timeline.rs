@@ -6,11 +6,7 @@ use std::{
     path::Path,
 };
 
-use warmline::{
-    call::{CallConfig, Event, What},
-    packet::{ContextPacket, Provenance, Speaker},
-    units::{MediaSpan, MediaTime},
-};
+use warmline_core::{call::{CallConfig, Event, What}, packet::{ContextPacket, Provenance}, media::Speaker, units::{MediaSpan, MediaTime}};
 
 /// Columns of a line; what is longer goes on below.
 const WIDTH: usize = 100;

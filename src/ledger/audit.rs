@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::record::rfc3339;
-use crate::{transfer::UnixMillis, units::hex};
+use warmline_core::{transfer::UnixMillis, units::hex};
 
 /// What goes before the first entry.
 const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";

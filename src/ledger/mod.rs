@@ -27,7 +27,7 @@ pub use rusqlite::Connection;
 use rusqlite::{ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::transfer::UnixMillis;
+use warmline_core::transfer::UnixMillis;
 
 /// Changes that may wait to be written; beyond, the newest are refused, counted as lost and told in `/readyz`. While a disk is full this
 /// is what memory holds of it.

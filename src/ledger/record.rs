@@ -6,11 +6,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Change, audit};
-use crate::{
-    policy::Cue,
-    transfer::{Life, State, UnixMillis},
-    units::Probability,
-};
+use warmline_core::{policy::Cue, transfer::{Life, State, UnixMillis}, units::Probability};
 
 /// A transfer, and what people did with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -187,8 +183,8 @@ impl Record {
     }
 
     /// What it wants of the queue.
-    pub fn wish(&self, per_hour_max: Option<u32>) -> crate::transfer::Wish {
-        crate::transfer::Wish {
+    pub fn wish(&self, per_hour_max: Option<u32>) -> warmline_core::transfer::Wish {
+        warmline_core::transfer::Wish {
             queue: self.queue.clone(),
             cue: self.cue,
             probability: self.probability,

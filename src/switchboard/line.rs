@@ -6,13 +6,8 @@ use super::{
     Command, HandBack, Shared,
     inbox::{Inbox, Said, Tray},
 };
-use crate::{
-    call::CallId,
-    media::Decoder,
-    packet::Speaker,
-    policy::Suspension,
-    wire::{Message, Role},
-};
+use warmline_core::{call::CallId, media::{Decoder, Speaker}, policy::Suspension};
+use warmline_wire::Message;
 
 /// One stream of one call: whoever holds it says what the peer sends. Dropping it ends the stream.
 pub struct Line {

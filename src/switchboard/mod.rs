@@ -24,15 +24,8 @@ pub use line::Line;
 use shard::Shard;
 pub use shard::{SCORING_MAX_US, TURN_EVERY_US, TURN_MAX_US};
 
-use crate::{
-    call::{Action, Call, CallConfig, CallId, CallStart, Event, Transcript},
-    media::{DecodeError, Decoder, TrackError},
-    policy::{Notice, Outcome, Suspension},
-    score::{ScoreError, ScoreRequest, Scores},
-    units::MediaTime,
-    wire::{Format, Start},
-    words::BotEvent,
-};
+use warmline_core::{call::{Action, Call, CallConfig, CallId, CallStart, Event, Transcript}, media::{DecodeError, Decoder, TrackError, Format}, policy::{Notice, Outcome, Suspension}, score::{ScoreError, ScoreRequest, Scores}, units::MediaTime, words::BotEvent};
+use warmline_wire::Start;
 
 /// Streams that may stand by for one call, the one that is heard among them.
 pub const STREAMS_MAX: usize = 4;
@@ -46,8 +39,7 @@ pub trait Score: Send {
     fn score(&mut self, requests: &[ScoreRequest]) -> Vec<Result<Scores, ScoreError>>;
 }
 
-#[cfg(feature = "onnx")]
-impl Score for crate::score::Scorers {
+impl Score for warmline_onnx::Scorers {
     fn score(&mut self, requests: &[ScoreRequest]) -> Vec<Result<Scores, ScoreError>> {
         Self::score(self, requests)
     }

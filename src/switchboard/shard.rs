@@ -12,16 +12,10 @@ use super::{
     inbox::{Inbox, Opened, Said, Tray},
     lock,
 };
-use crate::{
-    call::{Call, Event, Input, Output, SCORE_DEADLINE_US, What},
-    packet::Speaker,
-    policy::Suspension,
-    score::{ScoreRequest, Stage},
-    units::CallTime,
-};
+use warmline_core::{call::{Call, Event, Input, Output, SCORE_DEADLINE_US, What}, media::Speaker, policy::Suspension, score::{ScoreRequest, Stage}, units::CallTime};
 
 /// A turn that takes longer, or a score that waits longer, microseconds, makes its shard refuse new calls until that is over:
-/// half of [`crate::call::SCORE_DEADLINE_US`].
+/// half of [`warmline_core::call::SCORE_DEADLINE_US`].
 pub const TURN_MAX_US: u64 = 250_000;
 
 /// A turn begins no sooner than so long after the last one began, microseconds: what comes in between is heard together.

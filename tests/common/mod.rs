@@ -4,17 +4,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use warmline::{
-    call::{CallConfig, Event, Output},
-    ingest::{
-        recording::Recording,
-        replay::{ReplayOptions, Score, replay},
-    },
-    policy::{Notice, Policy},
-    quality::{suite::Row, trace::Trace},
-    score::{ScoreRequest, Scores, Stage, Stages},
-    units::MediaSpan,
-};
+use warmline_core::{call::{CallConfig, Event, Output}, policy::{Notice, Policy}, score::{ScoreRequest, Scores, Stage, Stages}, units::MediaSpan};
+use warmline_eval::{recording::Recording, replay::{ReplayOptions, Score, replay}, suite::Row, trace::Trace};
 
 /// A file of `fixtures/calls`.
 pub fn fixture(name: &str) -> PathBuf {
@@ -72,14 +63,14 @@ pub fn scripted_trace(
 pub fn lines(
     path: &std::path::Path,
     options: &ReplayOptions,
-    config: std::sync::Arc<warmline::call::CallConfig>,
+    config: std::sync::Arc<warmline_core::call::CallConfig>,
     lanes: usize,
     score: &mut Score<'_>,
 ) -> Vec<String> {
     let mut lines = Vec::new();
     let recording = Recording::open(path).expect("the fixture opens");
     replay(recording, options, config, lanes, score, &mut |output| {
-        if let warmline::call::Output::Tell(event) = output {
+        if let warmline_core::call::Output::Tell(event) = output {
             lines.push(line(&event));
         }
     })
@@ -88,16 +79,14 @@ pub fn lines(
 }
 
 /// Nobody changes policies here.
-#[cfg(feature = "serve")]
 pub struct NoDesk;
 
-#[cfg(feature = "serve")]
-impl warmline::console::Desk for NoDesk {
-    fn put(&self, _: &Policy, _: &warmline::console::InForce) -> Result<(), String> {
+impl warmline::api::Desk for NoDesk {
+    fn put(&self, _: &Policy, _: &warmline::api::InForce) -> Result<(), String> {
         Err("no desk".into())
     }
 
-    fn tried(&self, _: &Policy, _: &Policy) -> Result<warmline::console::Tried, String> {
+    fn tried(&self, _: &Policy, _: &Policy) -> Result<warmline::api::Tried, String> {
         Err("no desk".into())
     }
 }

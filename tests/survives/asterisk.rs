@@ -1,7 +1,7 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
 use super::story::Story;
-use warmline::wire::asterisk::Stream;
+use warmline_wire::asterisk::Stream;
 
 /// Plays `capture` as a channel of chan_websocket.
 pub(crate) fn asterisk(capture: &[u8]) {

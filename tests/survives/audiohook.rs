@@ -1,7 +1,7 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
 use super::story::Story;
-use warmline::wire::audiohook::Stream;
+use warmline_wire::audiohook::Stream;
 
 /// Plays `capture` as an AudioHook session, let in and not. What goes back is numbered without a hole, and nothing follows `closed`.
 pub(crate) fn audiohook(capture: &[u8]) {

@@ -1,8 +1,8 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
 use super::story::{Frame, Story, frames};
-use warmline::units::CallTime;
-use warmline::wire::audiosocket::Stream;
+use warmline_core::units::CallTime;
+use warmline_wire::audiosocket::Stream;
 
 /// Plays the bytes of `capture` as a connection, whole and byte by byte: both tell the same.
 pub(crate) fn audiosocket(capture: &[u8]) -> Vec<String> {
@@ -17,7 +17,7 @@ pub(crate) fn audiosocket(capture: &[u8]) -> Vec<String> {
         let mut stream = Stream::new();
         let mut story = Story::default();
         for piece in bytes.chunks(len) {
-            let told = &mut |message: warmline::wire::Message<'_>| story.tell(&message);
+            let told = &mut |message: warmline_wire::Message<'_>| story.tell(&message);
             if let Err(refused) = stream.handle_bytes(CallTime::ZERO, piece, told) {
                 story.lines.push(format!("refused: {refused}"));
                 break;

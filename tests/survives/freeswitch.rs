@@ -1,9 +1,9 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
 use super::story::Story;
-use warmline::units::SampleRate;
-use warmline::wire::freeswitch::Stream;
-use warmline::wire::{Declared, Mix};
+use warmline_core::units::SampleRate;
+use warmline_wire::freeswitch::Stream;
+use warmline_wire::{Declared, Mix};
 
 /// Plays `capture` as a FreeSWITCH stream, declared and not.
 pub(crate) fn freeswitch(capture: &[u8]) {

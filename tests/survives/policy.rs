@@ -1,6 +1,6 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
-use warmline::policy::Policy;
+use warmline_core::policy::Policy;
 
 /// Reads `bytes` as a policy file: it is refused with a line of the file and a reason, or its rules can be kept.
 pub(crate) fn policy(bytes: &[u8]) {

@@ -4,10 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use warmline::{
-    units::CallTime,
-    wire::{MAX_MESSAGE, MAX_METADATA, Message, Reply, Role, Session},
-};
+use warmline_core::{units::CallTime, media::Speaker};
+use warmline_wire::{MAX_MESSAGE, MAX_METADATA, Message, Reply, Session};
 
 /// One message of a capture.
 pub(crate) enum Frame {

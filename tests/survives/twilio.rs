@@ -1,8 +1,8 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
 use super::story::Story;
-use warmline::wire::Declared;
-use warmline::wire::twilio::{Dialect, Stream};
+use warmline_wire::Declared;
+use warmline_wire::twilio::{Dialect, Stream};
 
 /// Plays `capture` as a stream of the Twilio family, in every dialect.
 pub(crate) fn twilio(capture: &[u8]) {

@@ -1,9 +1,9 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
-use warmline::media::encoding::decode;
-use warmline::media::{Caller, Heard, Track, TrackFormat};
-use warmline::units::MediaTime;
-use warmline::wire::wav::{self, WavError};
+use warmline_core::media::encoding::decode;
+use warmline_core::media::{Caller, Heard, Track, TrackFormat};
+use warmline_core::units::MediaTime;
+use warmline_wire::wav::{self, WavError};
 
 /// Reads `bytes` as a WAVE file and hears every channel of it.
 pub(crate) fn wav(bytes: &[u8]) {
