@@ -6,8 +6,18 @@
 use std::{hint::black_box, path::Path, sync::Arc};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use warmline_core::{call::{CallConfig, Output}, media::{Caller, Heard, Track}, policy::{Notice, Policy}, prosody::Analyser, score::{Model, Scores, Stages}, units::MediaSpan};
-use warmline_eval::{recording::Recording, replay::{ReplayOptions, replay}};
+use warmline_core::{
+    call::{CallConfig, Output},
+    media::{Caller, Heard, Track},
+    policy::{Notice, Policy},
+    prosody::Analyser,
+    score::{Model, Scores, Stages},
+    units::MediaSpan,
+};
+use warmline_eval::{
+    recording::Recording,
+    replay::{ReplayOptions, replay},
+};
 
 #[allow(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that cannot run says why")]
 fn call(criterion: &mut Criterion) {

@@ -4,9 +4,15 @@
 
 use std::{path::Path, sync::Arc};
 
-use warmline_core::{call::{Action, CallConfig, CallId, Event}, policy::{Notice, Policy}, score::{Card, Model, ScoreError, ScoreRequest, Scores, Stages}, units::Pii, media::{Format, Speaker}};
-use warmline_eval::recording::Recording;
 use warmline::switchboard::{Actions, Assumed, Events, Limits, Score, Switchboard};
+use warmline_core::{
+    call::{Action, CallConfig, CallId, Event},
+    media::{Format, Speaker},
+    policy::{Notice, Policy},
+    score::{Card, Model, ScoreError, ScoreRequest, Scores, Stages},
+    units::Pii,
+};
+use warmline_eval::recording::Recording;
 use warmline_wire::{Message, Start};
 
 #[global_allocator]
@@ -64,7 +70,7 @@ fn main() {
             while line.waiting() > 64 {
                 std::thread::yield_now();
             }
-            for track in [Role::Caller, Role::Agent] {
+            for track in [Speaker::Caller, Speaker::Agent] {
                 line.handle(&Message::Media { track, position, payload: &packet });
             }
         }

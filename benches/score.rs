@@ -5,7 +5,10 @@
 use std::{env, fs, hint::black_box, path::Path, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use warmline_core::{prosody::log_mel, score::{Card, Window}};
+use warmline_core::{
+    prosody::log_mel,
+    score::{Card, Window},
+};
 use warmline_onnx::{Runtime, Scorer};
 
 #[allow(clippy::expect_used, reason = "a bench that cannot run says why")]

@@ -14,7 +14,13 @@ use serde::{Deserialize, de::IgnoredAny};
 use toml::Spanned;
 
 pub use crate::connectors::settings::Secret;
-use crate::{connectors::{Connector, ConnectorTable, World}, outbox, media_in::{Door, Gate, Role, Token, gate::SOURCES, rtp::Port}, ledger::Place, switchboard::Assumed};
+use crate::{
+    connectors::{Connector, ConnectorTable, World},
+    ledger::Place,
+    media_in::{Door, Gate, Role, Token, gate::SOURCES, rtp::Port},
+    outbox,
+    switchboard::Assumed,
+};
 use warmline_core::policy::{Notice, settings};
 use warmline_wire::{credentials::ApiKey, rtp::PayloadTypes};
 

@@ -13,8 +13,24 @@ use std::{collections::VecDeque, sync::Arc};
 
 use common::{fixture, line, lines, options};
 use proptest::prelude::*;
-use warmline_core::{call::{Action, Call, CallConfig, CallId, CallStart, Input, Output, SCORE_DEADLINE_US, STALL_DEADLINE_US, TimeoutReason, Transcript}, media::{TrackFormat, Speaker, Encoding}, packet::ContextPacket, policy::{Notice, Outcome, Policy, Suspension}, score::{Calibration, CallerCalibration, Features, Model, ScoreError, ScoreRequest, Scores, Stage, Stages}, units::{CallTime, MediaSpan, MediaTime, Pii, SampleRate}};
-use warmline_eval::{recording::Recording, replay::ReplayOptions, script::{self, Told}};
+use warmline_core::{
+    call::{
+        Action, Call, CallConfig, CallId, CallStart, Input, Output, SCORE_DEADLINE_US, STALL_DEADLINE_US,
+        TimeoutReason, Transcript,
+    },
+    media::{Encoding, Speaker, TrackFormat},
+    packet::ContextPacket,
+    policy::{Notice, Outcome, Policy, Suspension},
+    score::{
+        Calibration, CallerCalibration, Features, Model, ScoreError, ScoreRequest, Scores, Stage, Stages,
+    },
+    units::{CallTime, MediaSpan, MediaTime, Pii, SampleRate},
+};
+use warmline_eval::{
+    recording::Recording,
+    replay::ReplayOptions,
+    script::{self, Told},
+};
 
 fn config(policy: &str) -> Arc<CallConfig> {
     with(policy, Stages::one(Model::of_features(&["level_dbfs", "mel_20_db"])))

@@ -17,8 +17,18 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
-use warmline::{config::Config, connectors::{Answer, Connector, Failure, HandBack, Offer, World, settings::{KINDS, Secret}}};
-use warmline_core::{packet::{Advice, CallContext, Consent, ContextPacket, Conversation, Full, Provenance, Trend, Trigger}, policy::{Cue, Notice}, units::Probability};
+use warmline::{
+    config::Config,
+    connectors::{
+        Answer, Connector, Failure, HandBack, Offer, World,
+        settings::{KINDS, Secret},
+    },
+};
+use warmline_core::{
+    packet::{Advice, CallContext, Consent, ContextPacket, Conversation, Full, Provenance, Trend, Trigger},
+    policy::{Cue, Notice},
+    units::Probability,
+};
 
 const TRANSFER: &str = "018f3a4e-8a2b-8c3d-9e4f-5a6b7c8d9e0f";
 const UUI: &str = "018f3a4e8a2b8c3d9e4f5a6b7c8d9e0fcf01";

@@ -19,8 +19,8 @@ use std::{
 
 use common::fixture;
 use serde_json::Value;
-use warmline_eval::recording::Recording;
 use warmline_core::media::g711;
+use warmline_eval::recording::Recording;
 
 #[test]
 fn a_call_of_two_rtp_ports_says_what_replay_says_of_two_channels() {

@@ -15,7 +15,13 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use warmline::{config::{Config, Secret}, media_in::{Gate, gate::{Head, SOURCES}}};
+use warmline::{
+    config::{Config, Secret},
+    media_in::{
+        Gate,
+        gate::{Head, SOURCES},
+    },
+};
 use warmline_core::units::CallTime;
 use warmline_wire::{Declared, Message, Session, sniff};
 

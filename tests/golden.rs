@@ -17,8 +17,22 @@ use std::{
 use common::{fixture, line, scripted_trace};
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
-use warmline_core::{call::{Action, Call, CallConfig, CallStart, Input, Output, Transcript}, packet::{ContextPacket, Named}, media::Speaker, policy::{Notice, Outcome, Policy, Suspension}, score::{Model, ScoreError, Scores, Stages}, units::{CallTime, MediaSpan, MediaTime, Pii}};
-use warmline_eval::{recording::Recording, script::{self, Told}, evaluation::{Costs, Evaluation, Question}, figures::Bootstrap, suite::Suite, trace::Trace};
+use warmline_core::{
+    call::{Action, Call, CallConfig, CallStart, Input, Output, Transcript},
+    media::Speaker,
+    packet::{ContextPacket, Named},
+    policy::{Notice, Outcome, Policy, Suspension},
+    score::{Model, ScoreError, Scores, Stages},
+    units::{CallTime, MediaSpan, MediaTime, Pii},
+};
+use warmline_eval::{
+    evaluation::{Costs, Evaluation, Question},
+    figures::Bootstrap,
+    recording::Recording,
+    script::{self, Told},
+    suite::Suite,
+    trace::Trace,
+};
 
 const PACKET: &str = "context-packet-1.schema.json";
 const EVENT: &str = "event-1.schema.json";

@@ -32,8 +32,23 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use warmline_core::{call::{CallConfig, CallId, Event}, policy::{Notice, Policy}, score::{ScoreError, ScoreRequest, Scores}, transfer::UnixMillis, units::{Pii, SampleRate}, media::{Encoding, Format}};
-use warmline::{api::{self, Console, Policies, Ring, Sessions}, connectors::{Connector, webhook}, outbox::Outbox, outbox, media_in::{Gate, Intake, Patience, Role, Token, http}, ledger::{Ledger, Place, verify}, switchboard::{Assumed, Command, Events, Limits, Line, Score, Switchboard, TURN_EVERY_US}};
+use warmline::{
+    api::{self, Console, Policies, Ring, Sessions},
+    connectors::{Connector, webhook},
+    ledger::{Ledger, Place, verify},
+    media_in::{Gate, Intake, Patience, Role, Token, http},
+    outbox,
+    outbox::Outbox,
+    switchboard::{Assumed, Command, Events, Limits, Line, Score, Switchboard, TURN_EVERY_US},
+};
+use warmline_core::{
+    call::{CallConfig, CallId, Event},
+    media::{Encoding, Format},
+    policy::{Notice, Policy},
+    score::{ScoreError, ScoreRequest, Scores},
+    transfer::UnixMillis,
+    units::{Pii, SampleRate},
+};
 use warmline_wire::Start;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

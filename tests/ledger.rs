@@ -4,8 +4,16 @@
 use std::{path::Path, process::Command, sync::atomic::Ordering};
 
 use serde_json::json;
-use warmline::ledger::{CallRow, Change, Connection, Entry, Filter, Ledger, LedgerError, MissedRow, Place, Receipt, Record, Whom, entries, forget, open_existing, verify};
-use warmline_core::{packet::{ContextPacket, Full}, policy::Cue, transfer::{Input, Life, Output, Plan, State, UnixMillis}, units::Pii};
+use warmline::ledger::{
+    CallRow, Change, Connection, Entry, Filter, Ledger, LedgerError, MissedRow, Place, Receipt, Record, Whom,
+    entries, forget, open_existing, verify,
+};
+use warmline_core::{
+    packet::{ContextPacket, Full},
+    policy::Cue,
+    transfer::{Input, Life, Output, Plan, State, UnixMillis},
+    units::Pii,
+};
 
 const DAY: u64 = 86_400_000;
 

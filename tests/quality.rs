@@ -18,8 +18,15 @@ use std::{
 use common::{fixture, scripted_trace};
 use roxmltree::Document;
 use serde_json::Value;
-use warmline_core::{policy::Policy, score::{Model, Stage, Stages}, units::MediaTime};
-use warmline_eval::{suite::Suite, trace::{Trace, decide}};
+use warmline_core::{
+    policy::Policy,
+    score::{Model, Stage, Stages},
+    units::MediaTime,
+};
+use warmline_eval::{
+    suite::Suite,
+    trace::{Trace, decide},
+};
 
 fn warmline(arguments: &[&str]) -> Output {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/calls");

@@ -27,9 +27,28 @@ use tokio_tungstenite::{
     connect_async,
     tungstenite::{Message as Frame, client::IntoClientRequest},
 };
-use warmline_core::{call::{Action, CallConfig, CallId, Event, What}, media::g711, policy::{Notice, Policy}, score::{Model, ScoreError, ScoreRequest, Scores, Stages}, transfer::UnixMillis};
-use warmline::{api::{self, Console, LOGIN_FAILURES_MAX, Policies, Ring, Sessions}, outbox::Outbox, media_in::{Door, Gate, Intake, Patience, Role, Token, audiosocket::{self, Announced}, http, rtp, websocket}, ledger::{Ledger, Place}, switchboard::{Actions, Assumed, Events, Limits, Score, Switchboard}};
-use warmline_eval::{recording::{CallerChannel, Recording}, replay::ReplayOptions};
+use warmline::{
+    api::{self, Console, LOGIN_FAILURES_MAX, Policies, Ring, Sessions},
+    ledger::{Ledger, Place},
+    media_in::{
+        Door, Gate, Intake, Patience, Role, Token,
+        audiosocket::{self, Announced},
+        http, rtp, websocket,
+    },
+    outbox::Outbox,
+    switchboard::{Actions, Assumed, Events, Limits, Score, Switchboard},
+};
+use warmline_core::{
+    call::{Action, CallConfig, CallId, Event, What},
+    media::g711,
+    policy::{Notice, Policy},
+    score::{Model, ScoreError, ScoreRequest, Scores, Stages},
+    transfer::UnixMillis,
+};
+use warmline_eval::{
+    recording::{CallerChannel, Recording},
+    replay::ReplayOptions,
+};
 use warmline_wire::rtp::PayloadTypes;
 
 const SECOND: u64 = 8_000;

@@ -13,9 +13,18 @@ use std::{
 };
 
 use common::{fixture, line, lines, options};
-use warmline_core::{call::{Action, CallConfig, CallId, Event, What}, policy::{Notice, Policy, Suspension}, score::{Model, ScoreError, ScoreRequest, Scores, Stages}, units::{Pii, SampleRate}, media::{Encoding, Format, Speaker, TrackFormat}};
+use warmline::switchboard::{
+    Actions, Assumed, Command, Events, Limits, Line, NotGivenBack, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX,
+    Refused, Score, Switchboard, Untold,
+};
+use warmline_core::{
+    call::{Action, CallConfig, CallId, Event, What},
+    media::{Encoding, Format, Speaker, TrackFormat},
+    policy::{Notice, Policy, Suspension},
+    score::{Model, ScoreError, ScoreRequest, Scores, Stages},
+    units::{Pii, SampleRate},
+};
 use warmline_eval::recording::{CallerChannel, Recording};
-use warmline::switchboard::{Actions, Assumed, Command, Events, Limits, Line, NotGivenBack, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX, Refused, Score, Switchboard, Untold};
 use warmline_wire::{Message, Start};
 
 const CALLS: [&str; 4] = ["escalating.wav", "calm.wav", "escalating_mulaw.wav", "hold_music.wav"];
@@ -76,10 +85,10 @@ fn a_full_queue_drops_the_oldest_of_that_call_alone_and_it_tells_a_gap() {
     let (mut slow, mut other) = (open(&board, "slow").unwrap(), open(&board, "other").unwrap());
     // While the one shard is busy with hours of this call's audio, its queue fills.
     let hour = vec![0xFFu8; 160];
-    other.handle(&Message::Media { track: Role::Caller, position: 0, payload: &hour });
+    other.handle(&Message::Media { track: Speaker::Caller, position: 0, payload: &hour });
     let packets = 40 * QUEUE_PACKETS_MAX as u64;
     for n in 0..packets {
-        slow.handle(&Message::Media { track: Role::Caller, position: 160 * n, payload: &hour });
+        slow.handle(&Message::Media { track: Speaker::Caller, position: 160 * n, payload: &hour });
     }
     let status = board.call(&CallId::new("slow")).unwrap();
     assert_eq!(status.packets, packets);
@@ -110,7 +119,7 @@ fn a_second_stream_of_a_call_stands_by_and_goes_on_where_the_first_ends() {
     let (board, told) = board(1, 100);
     let second_of_audio = |line: &mut Line, from: u64| {
         let payload = [0x55; 8_000];
-        line.handle(&Message::Media { track: Role::Caller, position: from, payload: &payload });
+        line.handle(&Message::Media { track: Speaker::Caller, position: from, payload: &payload });
     };
     let mut first = open(&board, "a").unwrap();
     let mut second = open(&board, "a").unwrap();
@@ -326,7 +335,7 @@ fn play(board: &Switchboard, file: &str, id: &str, samples: u64) {
         if packet.is_empty() {
             break;
         }
-        for track in [Role::Caller, Role::Agent] {
+        for track in [Speaker::Caller, Speaker::Agent] {
             while line.waiting() > (QUEUE_BYTES_MAX / 4 / packet.len()).clamp(2, QUEUE_PACKETS_MAX / 4) {
                 std::thread::yield_now();
             }

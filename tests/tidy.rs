@@ -180,7 +180,11 @@ fn the_rules_find_what_they_forbid() {
     check("src/media/track.rs", "use crate::{units::MediaTime, wire::Encoding};", &[]);
     check("src/media/track.rs", "\nuse crate::{\n    units::A,\n    prosody::B,\n};", &["4: media"]);
     check("src/media/mod.rs", "fn f() -> warmline_core::call::Call { todo() }", &["1: media"]);
-    check("src/media/mod.rs", "/// Goes to [`warmline_core::call`].\npub(crate) fn f() {} // warmline_core::call", &[]);
+    check(
+        "src/media/mod.rs",
+        "/// Goes to [`warmline_core::call`].\npub(crate) fn f() {} // warmline_core::call",
+        &[],
+    );
     check("src/units.rs", "use std::{fmt, time::{Duration, Instant}};", &["1: names `std::time::Instant`"]);
     check("src/wire/rtp.rs", "use std::{\n  fmt,\n  net::IpAddr,\n};", &["3: names `std::net`"]);
     check("src/call/mod.rs", "fn f() {\n    std::thread::yield_now();\n}", &["2: names `std::thread`"]);
@@ -189,7 +193,11 @@ fn the_rules_find_what_they_forbid() {
     check("src/call/mod.rs", "use ort::session::Session;", &["1: names `ort`"]);
     check("src/switchboard/mod.rs", "use std::{net::UdpSocket, thread};", &["1: names `std::net`"]);
     check("src/score/onnx.rs", "use ort::session::Session;", &[]);
-    check("src/ingest/udp.rs", "use std::net::UdpSocket; use tokio::net; use warmline_core::call::Call;", &[]);
+    check(
+        "src/ingest/udp.rs",
+        "use std::net::UdpSocket; use tokio::net; use warmline_core::call::Call;",
+        &[],
+    );
     check("src/cli/mod.rs", "use std::fs; use warmline_core::call::Call;", &[]);
     let home = ["", "home", "ada", "x"].join("/");
     check("Makefile", &format!("all:\n\tcp {home} ."), &["2: names a place"]);

@@ -11,8 +11,8 @@ use std::{
 use tokio::sync::watch;
 
 use super::story::Stories;
-use warmline_core::call::{Event, What};
 use crate::switchboard::Events;
+use warmline_core::call::{Event, What};
 
 /// Events that are held; beyond, the oldest is forgotten, and whoever had not read it is told how many they missed.
 pub const RING_EVENTS_MAX: usize = 16_384;

@@ -37,8 +37,18 @@ pub use session::{
 };
 pub use story::{STORIES_BYTES_MAX, STORIES_MAX, STORY_EVENTS_MAX, STORY_SCORES_MAX};
 
-use warmline_core::{call::{CallId, Transcript}, media::Speaker, policy::{Notice, Suspension}, units::{MediaSpan, MediaTime, Pii, Probability}, words::{BotEvent, BotReport}};
-use crate::{outbox::Outbox, media_in::{Intake, Role, audiosocket::Announced, http::problem, websocket::with_head}, switchboard::{Assumed, Command, Status, Untold}};
+use crate::{
+    media_in::{Intake, Role, audiosocket::Announced, http::problem, websocket::with_head},
+    outbox::Outbox,
+    switchboard::{Assumed, Command, Status, Untold},
+};
+use warmline_core::{
+    call::{CallId, Transcript},
+    media::Speaker,
+    policy::{Notice, Suspension},
+    units::{MediaSpan, MediaTime, Pii, Probability},
+    words::{BotEvent, BotReport},
+};
 
 /// What the interface speaks for.
 pub struct Console {

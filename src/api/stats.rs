@@ -15,7 +15,10 @@ use super::{
     Console,
     transfers::{date, unread},
 };
-use crate::{media_in::http::problem, ledger::{Connection, rfc3339}};
+use crate::{
+    ledger::{Connection, rfc3339},
+    media_in::http::problem,
+};
 use warmline_core::transfer::UnixMillis;
 
 /// Verdicts on acoustic transfers below which no threshold is advised.

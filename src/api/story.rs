@@ -9,7 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use warmline_core::{call::{CallId, Event, What}, packet::{rounded, seconds}, policy::Cue, score::Stage};
+use warmline_core::{
+    call::{CallId, Event, What},
+    packet::{rounded, seconds},
+    policy::Cue,
+    score::Stage,
+};
 
 /// Scores that are held of a call, ten minutes of speech; beyond, its oldest is forgotten.
 pub const STORY_SCORES_MAX: usize = 600;

@@ -15,8 +15,18 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::Console;
-use warmline_core::{call::CallId, policy::Outcome, transfer::{State as Stands, UnixMillis}};
-use crate::{connectors::Answer, outbox::{Ask, Refusal}, media_in::{Role, http::problem}, ledger::{Filter, LedgerError, Record, Verdict, entries}, switchboard::{Command, Untold}};
+use crate::{
+    connectors::Answer,
+    ledger::{Filter, LedgerError, Record, Verdict, entries},
+    media_in::{Role, http::problem},
+    outbox::{Ask, Refusal},
+    switchboard::{Command, Untold},
+};
+use warmline_core::{
+    call::CallId,
+    policy::Outcome,
+    transfer::{State as Stands, UnixMillis},
+};
 
 /// Transfers in one answer, if nothing is said, and at the most.
 const LIST: (u32, u32) = (100, 1_000);

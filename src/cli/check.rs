@@ -31,8 +31,6 @@ struct Finding {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut findings = Vec::new();
     let scoring = &configured(arguments, &mut findings);
-    #[cfg(not(feature = "serve"))]
-    let scoring = &arguments.scoring;
     let policy = scoring.policy().map(|p| {
         let place = scoring.policy.as_ref().map_or_else(|| "built in".into(), |p| p.display().to_string());
         format!("version {}, {place}", p.version())

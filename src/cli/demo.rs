@@ -7,8 +7,15 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use rust_embed::Embed;
 use tokio::time::{Instant, sleep, sleep_until};
-use warmline_core::{call::Transcript, media::{TrackFormat, Format, Speaker}, units::{MediaTime, Pii}};
-use warmline::{media_in::Intake, switchboard::{Assumed, Command}};
+use warmline::{
+    media_in::Intake,
+    switchboard::{Assumed, Command},
+};
+use warmline_core::{
+    call::Transcript,
+    media::{Format, Speaker, TrackFormat},
+    units::{MediaTime, Pii},
+};
 use warmline_eval::script::{self, Told};
 use warmline_wire::{Message, Start, wav};
 
@@ -164,7 +171,7 @@ async fn call(
             let _ = intake.board.tell(stream.id(), command);
         }
         let position = u64::from(n) * samples;
-        for track in [Role::Caller, Role::Agent] {
+        for track in [Speaker::Caller, Speaker::Agent] {
             stream.handle(&Message::Media { track, position, payload });
         }
     }

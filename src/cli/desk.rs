@@ -10,9 +10,22 @@ use std::{
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use warmline_core::{call::Output, media::FRAME_STEP, policy::{BUILT_IN, Policy}, units::{MediaSpan, MediaTime}};
-use warmline::{api::{Desk, InForce, Tried, TriedCall, TriedSum}, outbox::Outbox, switchboard::Switchboard};
-use warmline_eval::{recording::Recording, replay::{ReplayOptions, replay}, trace::{Trace, decide}};
+use warmline::{
+    api::{Desk, InForce, Tried, TriedCall, TriedSum},
+    outbox::Outbox,
+    switchboard::Switchboard,
+};
+use warmline_core::{
+    call::Output,
+    media::FRAME_STEP,
+    policy::{BUILT_IN, Policy},
+    units::{MediaSpan, MediaTime},
+};
+use warmline_eval::{
+    recording::Recording,
+    replay::{ReplayOptions, replay},
+    trace::{Trace, decide},
+};
 
 use super::{demo, scoring::ScoringArguments};
 

@@ -9,7 +9,12 @@ use std::{
 use anyhow::{Context, anyhow};
 use clap::Args;
 use warmline_core::policy::Policy;
-use warmline_eval::{evaluation::{Costs, Evaluation}, figures::Figures, junit::{Limit, junit}, report::report};
+use warmline_eval::{
+    evaluation::{Costs, Evaluation},
+    figures::Figures,
+    junit::{Limit, junit},
+    report::report,
+};
 
 use super::{
     NO,

@@ -9,8 +9,13 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use warmline_core::{
+    media::{Caller, FRAME_LEN, FRAME_STEP, Heard, Track},
+    prosody::{Analyser, COLUMNS, FEATURE_SET, LOG_MEL_BANDS, LOG_MEL_SET, Lld, log_mel, log_mel_columns},
+    score::{Hop, SpeechAudio},
+    units::{MediaTime, RATE},
+};
 use warmline_eval::recording::{CallerChannel, Recording};
-use warmline_core::{media::{Caller, FRAME_LEN, FRAME_STEP, Heard, Track}, prosody::{Analyser, COLUMNS, FEATURE_SET, LOG_MEL_BANDS, LOG_MEL_SET, Lld, log_mel, log_mel_columns}, score::{Hop, SpeechAudio}, units::{MediaTime, RATE}};
 
 use super::{FAILED, jobs};
 

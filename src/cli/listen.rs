@@ -67,8 +67,11 @@ mod live {
         signal::unix::{SignalKind, signal},
         time::{Instant, MissedTickBehavior, interval},
     };
-    use warmline_core::{call::{Call, CallConfig, CallId, CallStart, Event, Input, Output, What}, media::Speaker};
     use warmline::media_in::capture::{self, Capture};
+    use warmline_core::{
+        call::{Call, CallConfig, CallId, CallStart, Event, Input, Output, What},
+        media::Speaker,
+    };
     use warmline_eval::{recording::CallerChannel, replay::Player};
     use warmline_onnx::Scorers;
 

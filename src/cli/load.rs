@@ -31,8 +31,8 @@ use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Message as Frame, client::IntoClientRequest},
 };
+use warmline_core::media::{Encoding, g711};
 use warmline_eval::recording::Recording;
-use warmline_core::media::{g711, Encoding};
 
 use super::{
     FAILED,

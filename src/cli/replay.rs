@@ -11,8 +11,16 @@ use std::{
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use warmline_core::{call::{CallConfig, Output, What}, policy::Notice, units::{MediaSpan, MediaTime}};
-use warmline_eval::{recording::{Recording, RecordingError}, replay::{ReplayOptions, replay}, script};
+use warmline_core::{
+    call::{CallConfig, Output, What},
+    policy::Notice,
+    units::{MediaSpan, MediaTime},
+};
+use warmline_eval::{
+    recording::{Recording, RecordingError},
+    replay::{ReplayOptions, replay},
+    script,
+};
 use warmline_onnx::Scorers;
 
 use super::{

@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
-use warmline_core::{call::CallConfig, policy::Policy, score::{Card, Stage, Stages}};
+use warmline_core::{
+    call::CallConfig,
+    policy::Policy,
+    score::{Card, Stage, Stages},
+};
 use warmline_onnx::{LIBRARY, Runtime, Scorer, Scorers};
 
 /// The models that are part of the program: card and file.

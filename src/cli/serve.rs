@@ -17,8 +17,19 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, interval, sleep, timeout},
 };
-use warmline_core::{call::{CallId, Event}, transfer::UnixMillis};
-use warmline::{config::{Config, Secret}, api::{self, Console, Policies, Ring, Sessions}, connectors::{HandBack, Page, World}, outbox::Outbox, media_in::{Intake, Patience, audiosocket, http, rtp, tls::Tls, websocket}, ledger::{Ledger, Place}, switchboard::{Events, Limits, Score, Switchboard}};
+use warmline::{
+    api::{self, Console, Policies, Ring, Sessions},
+    config::{Config, Secret},
+    connectors::{HandBack, Page, World},
+    ledger::{Ledger, Place},
+    media_in::{Intake, Patience, audiosocket, http, rtp, tls::Tls, websocket},
+    outbox::Outbox,
+    switchboard::{Events, Limits, Score, Switchboard},
+};
+use warmline_core::{
+    call::{CallId, Event},
+    transfer::UnixMillis,
+};
 
 use super::{
     demo,
@@ -187,7 +198,7 @@ async fn serve(
     if demo {
         demo::play(&intake)?;
     }
-    let router = console::routes(Arc::clone(&console)).merge(websocket::routes(Arc::clone(&intake)));
+    let router = api::routes(Arc::clone(&console)).merge(websocket::routes(Arc::clone(&intake)));
     match &tls {
         Some(tls) => {
             tokio::spawn(http::serve_tls(intake, listener, router, connections, Arc::clone(tls)));

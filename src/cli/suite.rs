@@ -8,8 +8,21 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use warmline_core::{call::{CallConfig, Output}, media::FRAME_STEP, packet::Named, policy::Policy, units::MediaSpan};
-use warmline_eval::{recording::Recording, replay::{ReplayOptions, replay}, evaluation::{Costs, Question}, figures::Bootstrap, suite::{Row, Suite}, trace::Trace};
+use warmline_core::{
+    call::{CallConfig, Output},
+    media::FRAME_STEP,
+    packet::Named,
+    policy::Policy,
+    units::MediaSpan,
+};
+use warmline_eval::{
+    evaluation::{Costs, Question},
+    figures::Bootstrap,
+    recording::Recording,
+    replay::{ReplayOptions, replay},
+    suite::{Row, Suite},
+    trace::Trace,
+};
 use warmline_onnx::Scorers;
 
 use super::{

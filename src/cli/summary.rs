@@ -2,7 +2,13 @@
 
 use std::io::{self, Write};
 
-use warmline_eval::{clock, difference::{Change, Difference}, evaluation::{Against, Evaluation, OperatingPoint}, figures::{Figure, Figures}, tune::Tuned};
+use warmline_eval::{
+    clock,
+    difference::{Change, Difference},
+    evaluation::{Against, Evaluation, OperatingPoint},
+    figures::{Figure, Figures},
+    tune::Tuned,
+};
 
 use super::timeline::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, paint};
 

@@ -6,7 +6,12 @@ use std::{
     path::Path,
 };
 
-use warmline_core::{call::{CallConfig, Event, What}, packet::{ContextPacket, Provenance}, media::Speaker, units::{MediaSpan, MediaTime}};
+use warmline_core::{
+    call::{CallConfig, Event, What},
+    media::Speaker,
+    packet::{ContextPacket, Provenance},
+    units::{MediaSpan, MediaTime},
+};
 
 /// Columns of a line; what is longer goes on below.
 const WIDTH: usize = 100;

@@ -10,7 +10,12 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde_json::json;
 use warmline_core::policy::{BUILT_IN, Policy};
-use warmline_eval::{evaluation::{Costs, Evaluation}, figures::Figures, report::report, tune::{Goal, TuneError, Tuned, tune, write_policy}};
+use warmline_eval::{
+    evaluation::{Costs, Evaluation},
+    figures::Figures,
+    report::report,
+    tune::{Goal, TuneError, Tuned, tune, write_policy},
+};
 
 use super::{
     NO,

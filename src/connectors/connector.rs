@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 
 pub use warmline_core::packet::Tier;
-use warmline_core::{packet::ContextPacket, transfer::{Answer, Failure}};
+use warmline_core::{
+    packet::ContextPacket,
+    transfer::{Answer, Failure},
+};
 
 /// One attempt to hand a caller over: everything a connector needs, the same on every attempt but for [`Offer::attempt`].
 #[derive(Clone, Debug)]

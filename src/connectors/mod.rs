@@ -11,7 +11,6 @@ pub mod genesys;
 pub mod http;
 pub mod jambonz;
 pub mod nats;
-pub mod outbox;
 mod page;
 pub mod pager;
 pub mod settings;
@@ -22,7 +21,7 @@ pub mod twilio;
 pub mod webhook;
 
 pub use connector::{Carries, Connector, Offer, Tier};
-pub use outbox::{Ask, Outbox, Refusal};
+
 pub use page::Page;
 pub use settings::{ConnectorTable, World};
 pub use stream::HandBack;

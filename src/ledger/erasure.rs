@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::audit::{self, Entry};
-use warmline_core::{transfer::UnixMillis, units::{Pii, hex}};
+use warmline_core::{
+    transfer::UnixMillis,
+    units::{Pii, hex},
+};
 
 /// Who is forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]

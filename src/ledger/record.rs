@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Change, audit};
-use warmline_core::{policy::Cue, transfer::{Life, State, UnixMillis}, units::Probability};
+use warmline_core::{
+    policy::Cue,
+    transfer::{Life, State, UnixMillis},
+    units::Probability,
+};
 
 /// A transfer, and what people did with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -20,7 +20,10 @@ use super::{
     intake::{Alarm, Clock, Leg},
 };
 use crate::switchboard::Assumed;
-use warmline_wire::{Message, Reply, audiosocket::{AudioSocketError, Stream, Uuid}};
+use warmline_wire::{
+    Message, Reply,
+    audiosocket::{AudioSocketError, Stream, Uuid},
+};
 
 /// Bytes read at once: a quarter of a second at 8 kHz.
 const READ_LEN: usize = 4 * 1024;

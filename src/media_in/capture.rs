@@ -16,7 +16,10 @@ use cpal::{
     traits::{DeviceTrait, HostTrait, StreamTrait},
 };
 
-use warmline_core::{media::{TrackFormat, Encoding}, units::SampleRate};
+use warmline_core::{
+    media::{Encoding, TrackFormat},
+    units::SampleRate,
+};
 
 /// Seconds of sound that wait to be read; what comes on top of that is left out, and told as a gap.
 pub const RING_S: u32 = 5;

@@ -7,7 +7,10 @@ use std::{
 };
 
 use crate::switchboard::Assumed;
-use warmline_wire::credentials::{ApiKey, CLOCK_SKEW_S, MAX_AGE_S, MAX_HEADER, Request, SignatureError, audiohook_nonce, check_audiohook, is_basic, is_bearer, is_plivo, is_secret, is_signed_jwt, is_twilio};
+use warmline_wire::credentials::{
+    ApiKey, CLOCK_SKEW_S, MAX_AGE_S, MAX_HEADER, Request, SignatureError, audiohook_nonce, check_audiohook,
+    is_basic, is_bearer, is_plivo, is_secret, is_signed_jwt, is_twilio,
+};
 
 /// Nonces of AudioHook signatures that are remembered, each for as long as its signature is good; beyond, signed requests are refused.
 pub const NONCES_MAX: usize = 16_384;

@@ -2,9 +2,6 @@
 
 #[cfg(feature = "capture")]
 pub mod capture;
-pub mod recording;
-pub mod replay;
-pub mod script;
 
 pub mod audiosocket;
 pub mod gate;

@@ -13,8 +13,14 @@ use super::{
     intake::{Alarm, Clock, Leg},
     websocket::unix_time,
 };
-use warmline_wire::{rtp::{Receiver, self, PayloadTypes}, Message, Start};
-use warmline_core::{units::{CallTime, Pii}, media::{Format, Speaker, TrackFormat}};
+use warmline_core::{
+    media::{Format, Speaker, TrackFormat},
+    units::{CallTime, Pii},
+};
+use warmline_wire::{
+    Message, Start,
+    rtp::{self, PayloadTypes, Receiver},
+};
 
 const PROTOCOL: &str = "rtp";
 
@@ -58,7 +64,7 @@ async fn listen(intake: Arc<Intake>, mut ears: Ears, port: Port) {
 }
 
 /// One call, from its first datagram to its end.
-async fn converse(intake: &Arc<Intake>, ears: &mut Ears, port: &Port, first: (Role, SocketAddr)) {
+async fn converse(intake: &Arc<Intake>, ears: &mut Ears, port: &Port, first: (Speaker, SocketAddr)) {
     let clock = Clock::start();
     let mut alarm = Alarm::new();
     let side = |role| {
@@ -66,8 +72,8 @@ async fn converse(intake: &Arc<Intake>, ears: &mut Ears, port: &Port, first: (Ro
         Side { receiver, began: CallTime::ZERO, unfit: false }
     };
     let mut call = Call {
-        caller: side(Role::Caller),
-        agent: ears.agent.is_some().then(|| side(Role::Agent)),
+        caller: side(Speaker::Caller),
+        agent: ears.agent.is_some().then(|| side(Speaker::Agent)),
         leg: Leg::new(Arc::clone(intake), None),
         port: ears.caller.local_addr().map_or(0, |address| address.port()),
         format: None,
@@ -90,10 +96,10 @@ async fn converse(intake: &Arc<Intake>, ears: &mut Ears, port: &Port, first: (Ro
             () = alarm.until(due.min(quiet)) => {
                 let now = clock.now();
                 if quiet < due {
-                    call.take(Role::Caller, now, |receiver, _, told| receiver.stop("silent", told));
+                    call.take(Speaker::Caller, now, |receiver, _, told| receiver.stop("silent", told));
                     continue;
                 }
-                for track in [Role::Caller, Role::Agent] {
+                for track in [Speaker::Caller, Speaker::Agent] {
                     call.take(track, now, |receiver, now, told| receiver.handle_timeout(now, told));
                 }
             }
@@ -109,17 +115,17 @@ struct Ears {
     caller: UdpSocket,
     agent: Option<UdpSocket>,
     datagrams: [Vec<u8>; 2],
-    last: (Role, usize),
+    last: (Speaker, usize),
 }
 
 impl Ears {
     fn new(caller: UdpSocket, agent: Option<UdpSocket>) -> Self {
         let datagrams = [vec![0; DATAGRAM_MAX], vec![0; if agent.is_some() { DATAGRAM_MAX } else { 0 }]];
-        Self { caller, agent, datagrams, last: (Role::Caller, 0) }
+        Self { caller, agent, datagrams, last: (Speaker::Caller, 0) }
     }
 
     /// Waits for a datagram: whose, and where from.
-    async fn hear(&mut self) -> Option<(Role, SocketAddr)> {
+    async fn hear(&mut self) -> Option<(Speaker, SocketAddr)> {
         let Self { caller, agent, datagrams: [of_caller, of_agent], last } = self;
         let from_agent = async {
             match agent {
@@ -128,8 +134,8 @@ impl Ears {
             }
         };
         let (role, received) = select! {
-            received = caller.recv_from(of_caller) => (Role::Caller, received),
-            received = from_agent => (Role::Agent, received),
+            received = caller.recv_from(of_caller) => (Speaker::Caller, received),
+            received = from_agent => (Speaker::Agent, received),
         };
         let (len, from) = received.ok()?;
         *last = (role, len);
@@ -139,7 +145,7 @@ impl Ears {
     fn datagram(&self) -> &[u8] {
         let [of_caller, of_agent] = &self.datagrams;
         let (role, len) = self.last;
-        let whole = if role == Role::Caller { of_caller } else { of_agent };
+        let whole = if role == Speaker::Caller { of_caller } else { of_agent };
         whole.get(..len).unwrap_or_default()
     }
 }
@@ -193,8 +199,8 @@ impl Call {
         sides.into_iter().flatten().filter_map(Side::poll_timeout).min()
     }
 
-    fn hear(&mut self, track: Role, now: CallTime, from: SocketAddr, datagram: &[u8]) {
-        if track == Role::Agent
+    fn hear(&mut self, track: Speaker, now: CallTime, from: SocketAddr, datagram: &[u8]) {
+        if track == Speaker::Agent
             && let Some(agent) = self.agent.as_mut().filter(|agent| agent.receiver.format().is_none())
         {
             agent.began = now;
@@ -205,13 +211,15 @@ impl Call {
     /// Lets a track's receiver tell and the leg take. The first audio says how the call sounds, so it waits until that is known.
     fn take(
         &mut self,
-        track: Role,
+        track: Speaker,
         now: CallTime,
         tell: impl FnOnce(&mut Receiver<SocketAddr>, CallTime, &mut dyn FnMut(Message<'_>)),
     ) {
         let Self { caller, agent, leg, port, format, over } = self;
         let is_pair = agent.is_some();
-        let Some(side) = (if track == Role::Caller { Some(caller) } else { agent.as_mut() }) else { return };
+        let Some(side) = (if track == Speaker::Caller { Some(caller) } else { agent.as_mut() }) else {
+            return;
+        };
         let mut early: Vec<(u64, Vec<u8>)> = Vec::new();
         let mut stopped = None;
         let known = side.receiver.format().zip(*format);
@@ -219,11 +227,11 @@ impl Call {
         let now = side.local(now);
         tell(&mut side.receiver, now, &mut |message| match message {
             // The caller's end is the call's; the agent may come again.
-            Message::Stopped(cause) => stopped = Some(cause).filter(|_| track == Role::Caller),
+            Message::Stopped(cause) => stopped = Some(cause).filter(|_| track == Speaker::Caller),
             Message::Media { .. } if fits => leg.take(message),
             Message::Media { .. } if known.is_some() => {}
             Message::Media { position, payload, .. } => early.push((position, payload.to_vec())),
-            message if format.is_some() && track == Role::Caller => leg.take(message),
+            message if format.is_some() && track == Speaker::Caller => leg.take(message),
             Message::Started(_)
             | Message::Gap { .. }
             | Message::Dtmf(_)

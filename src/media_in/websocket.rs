@@ -21,7 +21,10 @@ use super::{
     intake::{Alarm, Clock, Leg, NotTaken},
 };
 use warmline_core::units::CallTime;
-use warmline_wire::{Declared, MAX_MESSAGE, Message, Refusal, Reply, Session, asterisk, audiohook, freeswitch, sniff::{self, Protocol}};
+use warmline_wire::{
+    Declared, MAX_MESSAGE, Message, Refusal, Reply, Session, asterisk, audiohook, freeswitch,
+    sniff::{self, Protocol},
+};
 
 /// Bytes a connection reads at once; a longer message takes what it needs.
 const READ_LEN: usize = 2 * 1024;

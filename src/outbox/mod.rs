@@ -20,9 +20,17 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Connector, Offer};
-use warmline_core::{call::{Action, CallId, Event, What}, packet::ContextPacket, policy::{Outcome, Policy}, transfer::{Answer, Failure, Input, Life, Output, Plan, QUEUES_MAX, Queue, State, UnixMillis, Went}};
-use crate::{ledger::{CallRow, Change, Entry, Ledger, LedgerError, MissedRow, Record, Verdict, VerdictRow, rfc3339}, switchboard::{Actions, Command, Events, Switchboard, Untold}};
+use crate::connectors::{Connector, Offer};
+use crate::{
+    ledger::{CallRow, Change, Entry, Ledger, LedgerError, MissedRow, Record, Verdict, VerdictRow, rfc3339},
+    switchboard::{Actions, Command, Events, Switchboard, Untold},
+};
+use warmline_core::{
+    call::{Action, CallId, Event, What},
+    packet::ContextPacket,
+    policy::{Outcome, Policy},
+    transfer::{Answer, Failure, Input, Life, Output, Plan, QUEUES_MAX, Queue, State, UnixMillis, Went},
+};
 
 /// Words that may wait for the outbox: what is asked of it (beyond, 503) and calls that ended (beyond, they are missing in the figures,
 /// counted). A decision always has room: a call asks for no second transfer before it was told what became of the first.

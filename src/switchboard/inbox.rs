@@ -12,7 +12,12 @@ use std::{
 use serde::Serialize;
 
 use super::{Command, Kind, Load, Refused, STREAMS_MAX, TURN_MAX_US, lock};
-use warmline_core::{call::{Call, CallId, CallStart, Event, OPTED_OUT, What}, media::{Speaker, Format}, packet::rounded, units::MediaTime};
+use warmline_core::{
+    call::{Call, CallId, CallStart, Event, OPTED_OUT, What},
+    media::{Format, Speaker},
+    packet::rounded,
+    units::MediaTime,
+};
 
 /// Payloads that may wait for one call, 10 s of 20 ms; beyond, the oldest is dropped and the call tells a gap.
 pub const QUEUE_PACKETS_MAX: usize = 512;

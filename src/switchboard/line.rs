@@ -6,7 +6,11 @@ use super::{
     Command, HandBack, Shared,
     inbox::{Inbox, Said, Tray},
 };
-use warmline_core::{call::CallId, media::{Decoder, Speaker}, policy::Suspension};
+use warmline_core::{
+    call::CallId,
+    media::{Decoder, Speaker},
+    policy::Suspension,
+};
 use warmline_wire::Message;
 
 /// One stream of one call: whoever holds it says what the peer sends. Dropping it ends the stream.
@@ -68,12 +72,12 @@ impl Line {
         }
     }
 
-    fn media(&mut self, track: Role, position: u64, payload: &[u8]) {
+    fn media(&mut self, track: Speaker, position: u64, payload: &[u8]) {
         let counts = &self.shared.counts;
         let (decoder, speaker) = match (track, &mut self.agent) {
-            (Role::Caller, _) => (&mut self.caller, Speaker::Caller),
-            (Role::Agent, Some(agent)) => (agent, Speaker::Agent),
-            (Role::Agent, None) => return,
+            (Speaker::Caller, _) => (&mut self.caller, Speaker::Caller),
+            (Speaker::Agent, Some(agent)) => (agent, Speaker::Agent),
+            (Speaker::Agent, None) => return,
         };
         counts.packets.fetch_add(1, Ordering::Relaxed);
         match decoder.decode(payload) {

@@ -24,7 +24,14 @@ pub use line::Line;
 use shard::Shard;
 pub use shard::{SCORING_MAX_US, TURN_EVERY_US, TURN_MAX_US};
 
-use warmline_core::{call::{Action, Call, CallConfig, CallId, CallStart, Event, Transcript}, media::{DecodeError, Decoder, TrackError, Format}, policy::{Notice, Outcome, Suspension}, score::{ScoreError, ScoreRequest, Scores}, units::MediaTime, words::BotEvent};
+use warmline_core::{
+    call::{Action, Call, CallConfig, CallId, CallStart, Event, Transcript},
+    media::{DecodeError, Decoder, Format, TrackError},
+    policy::{Notice, Outcome, Suspension},
+    score::{ScoreError, ScoreRequest, Scores},
+    units::MediaTime,
+    words::BotEvent,
+};
 use warmline_wire::Start;
 
 /// Streams that may stand by for one call, the one that is heard among them.

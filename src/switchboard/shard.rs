@@ -12,7 +12,13 @@ use super::{
     inbox::{Inbox, Opened, Said, Tray},
     lock,
 };
-use warmline_core::{call::{Call, Event, Input, Output, SCORE_DEADLINE_US, What}, media::Speaker, policy::Suspension, score::{ScoreRequest, Stage}, units::CallTime};
+use warmline_core::{
+    call::{Call, Event, Input, Output, SCORE_DEADLINE_US, What},
+    media::Speaker,
+    policy::Suspension,
+    score::{ScoreRequest, Stage},
+    units::CallTime,
+};
 
 /// A turn that takes longer, or a score that waits longer, microseconds, makes its shard refuse new calls until that is over:
 /// half of [`warmline_core::call::SCORE_DEADLINE_US`].

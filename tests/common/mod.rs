@@ -4,8 +4,18 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use warmline_core::{call::{CallConfig, Event, Output}, policy::{Notice, Policy}, score::{ScoreRequest, Scores, Stage, Stages}, units::MediaSpan};
-use warmline_eval::{recording::Recording, replay::{ReplayOptions, Score, replay}, suite::Row, trace::Trace};
+use warmline_core::{
+    call::{CallConfig, Event, Output},
+    policy::{Notice, Policy},
+    score::{ScoreRequest, Scores, Stage, Stages},
+    units::MediaSpan,
+};
+use warmline_eval::{
+    recording::Recording,
+    replay::{ReplayOptions, Score, replay},
+    suite::Row,
+    trace::Trace,
+};
 
 /// A file of `fixtures/calls`.
 pub fn fixture(name: &str) -> PathBuf {

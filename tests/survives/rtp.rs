@@ -12,7 +12,7 @@ pub(crate) fn rtp(capture: &[u8]) -> Vec<String> {
     let mut types = PayloadTypes::new();
     types.declare(97, "opus/48000/2").expect("it is read");
     types.declare(118, "L16/16000").expect("it is read");
-    let mut receiver = Receiver::new(Role::Caller, types);
+    let mut receiver = Receiver::new(Speaker::Caller, types);
     let mut story = super::story::Story::started();
     let mut now = CallTime::ZERO;
     for frame in frames(capture) {

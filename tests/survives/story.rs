@@ -39,7 +39,7 @@ pub(crate) struct Story {
     started: bool,
     stopped: bool,
     /// Where each track's audio ends.
-    ends: BTreeMap<Role, u64>,
+    ends: BTreeMap<Speaker, u64>,
 }
 
 impl Story {
@@ -80,9 +80,9 @@ impl Story {
     /// Takes a message and checks that it may stand here.
     pub(crate) fn tell(&mut self, message: &Message<'_>) {
         assert!(!self.stopped, "{message:?} after the end");
-        let who = |role: &Role| match role {
-            Role::Caller => "caller",
-            Role::Agent => "agent",
+        let who = |role: &Speaker| match role {
+            Speaker::Caller => "caller",
+            Speaker::Agent => "agent",
         };
         self.lines.push(match message {
             Message::Started(start) => {

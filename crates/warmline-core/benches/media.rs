@@ -9,11 +9,11 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use warmline_core::media::Encoding;
 use warmline_core::media::encoding::decode;
 use warmline_core::media::resample::Resampler;
 use warmline_core::media::{Caller, FRAME_STEP, Framer, Heard, Track, TrackFormat};
 use warmline_core::units::SampleRate;
-use warmline_core::media::Encoding;
 
 /// 10 ms of a payload whose bytes are no pattern.
 fn payload(encoding: Encoding, rate: u32) -> Vec<u8> {

@@ -3,7 +3,14 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use warmline_core::{media::activity::Activity, prosody::{MEL_BANDS, rate::{RateCues, SyllableRate}, speech::{SpeechCues, SpeechDetector}}};
+use warmline_core::{
+    media::activity::Activity,
+    prosody::{
+        MEL_BANDS,
+        rate::{RateCues, SyllableRate},
+        speech::{SpeechCues, SpeechDetector},
+    },
+};
 
 fn per_frame(c: &mut Criterion) {
     let mel_db: [f32; MEL_BANDS] = std::array::from_fn(|band| if band % 7 < 3 { -40.0 } else { -55.0 });

@@ -4,7 +4,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use warmline_core::{policy::Redact, words::{Content, Kind, Lexicon, TEXT_MAX, problem, redacted, words}};
+use warmline_core::{
+    policy::Redact,
+    words::{Content, Kind, Lexicon, TEXT_MAX, problem, redacted, words},
+};
 
 const TURN: &str = "It says that I owe four hundred dollars for a blood test, but my insurance already paid for that in August.";
 

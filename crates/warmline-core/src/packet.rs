@@ -5,7 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{policy::{Cue, Notice, Priority, Redact}, prosody::Deviation, units::{MediaTime, Pii, Probability}, words::redacted};
+use crate::media::Speaker;
+use crate::{
+    policy::{Cue, Notice, Priority, Redact},
+    prosody::Deviation,
+    units::{MediaTime, Pii, Probability},
+    words::redacted,
+};
 
 /// The name and version of the packet's format; `schemas/context-packet-1.schema.json` describes it.
 pub const SCHEMA: &str = "warmline.context-packet/1";

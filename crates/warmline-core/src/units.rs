@@ -183,7 +183,7 @@ impl<T> fmt::Display for Pii<T> {
 }
 
 /// Bytes as hexadecimal, two lower-case digits each.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

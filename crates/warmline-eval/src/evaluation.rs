@@ -11,7 +11,11 @@ use super::{
     trace::Trace,
     verdict::{Judged, Outcome},
 };
-use warmline_core::{packet::{Named, rounded, seconds}, policy::{Policy, Rules}, units::{MediaSpan, Probability}};
+use warmline_core::{
+    packet::{Named, rounded, seconds},
+    policy::{Policy, Rules},
+    units::{MediaSpan, Probability},
+};
 
 /// The version of the format.
 pub const SCHEMA: &str = "warmline.evaluation/1";

@@ -500,8 +500,14 @@ fn partial_area(scores: &[(f64, bool, usize)], weights: &[u32]) -> f64 {
 #[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
 mod tests {
     use super::*;
-    use warmline_core::{policy::Policy, units::{MediaSpan, MediaTime}};
-    use crate::{suite::{Label, Row}, trace::{Trace, tests::spoken}};
+    use crate::{
+        suite::{Label, Row},
+        trace::{Trace, tests::spoken},
+    };
+    use warmline_core::{
+        policy::Policy,
+        units::{MediaSpan, MediaTime},
+    };
 
     const FEW: Bootstrap = Bootstrap { resamples: 200, seed: 7 };
 

@@ -10,7 +10,13 @@ use super::{
     recording::{CallerChannel, Recording, RecordingError},
     script::{Line, Told},
 };
-use warmline_core::{call::{Call, CallConfig, CallStart, Input, Output, Transcript}, media::Speaker, policy::Notice, score::{ScoreError, ScoreRequest, Scores}, units::{CallTime, MediaSpan, MediaTime}};
+use warmline_core::{
+    call::{Call, CallConfig, CallStart, Input, Output, Transcript},
+    media::Speaker,
+    policy::Notice,
+    score::{ScoreError, ScoreRequest, Scores},
+    units::{CallTime, MediaSpan, MediaTime},
+};
 
 /// What a recording cannot tell by itself.
 #[derive(Clone, Debug)]

@@ -2,7 +2,11 @@
 
 use serde::Deserialize;
 
-use warmline_core::{media::Speaker, units::{MediaSpan, MediaTime, Pii, Probability}, words::{BotEvent, BotReport}};
+use warmline_core::{
+    media::Speaker,
+    units::{MediaSpan, MediaTime, Pii, Probability},
+    words::{BotEvent, BotReport},
+};
 
 /// Lines of one file, at the most.
 pub const LINES_MAX: usize = 10_000;

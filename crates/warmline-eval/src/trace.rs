@@ -3,7 +3,13 @@
 //! A score does not depend on the thresholds, so [`decide`] runs the policy's own state machine over the scores of one
 //! replay and comes to the very transfers that a replay under those rules would have made.
 
-use warmline_core::{call::{Event, What}, media::Speaker, policy::{Escalation, Observation, Outcome, Rules, State}, score::Stage, units::{MediaSpan, MediaTime, Probability}};
+use warmline_core::{
+    call::{Event, What},
+    media::Speaker,
+    policy::{Escalation, Observation, Outcome, Rules, State},
+    score::Stage,
+    units::{MediaSpan, MediaTime, Probability},
+};
 
 /// One call, replayed.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,12 +173,12 @@ pub fn decide(
 }
 
 #[cfg(test)]
-pub(in crate) mod tests {
+pub(crate) mod tests {
     use super::*;
     use warmline_core::policy::Policy;
 
     /// A call of `seconds` with scores `(t, probability)`; the caller speaks from 0 to the end, without a pause.
-    pub(in crate) fn spoken(seconds: f64, scores: &[(f64, f64)]) -> Trace {
+    pub(crate) fn spoken(seconds: f64, scores: &[(f64, f64)]) -> Trace {
         let span = MediaSpan::from_seconds;
         let mut trace = Trace::new(span(0.5));
         (trace.duration, trace.speech) = (span(seconds), span(seconds));

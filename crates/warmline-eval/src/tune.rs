@@ -16,7 +16,11 @@ use super::{
     trace::Trace,
     verdict::{Judged, Verdict},
 };
-use warmline_core::{packet::rounded, policy::{Policy, PolicyError, Rules}, units::hex};
+use warmline_core::{
+    packet::rounded,
+    policy::{Policy, PolicyError, Rules},
+    units::hex,
+};
 
 /// Parts the speakers are cut into.
 const FOLDS: usize = 5;
@@ -339,8 +343,11 @@ fn set(table: &mut dyn TableLike, key: &str, value: Value) {
 #[allow(clippy::float_cmp, reason = "the numbers are exact by construction")]
 mod tests {
     use super::*;
-    use warmline_core::{policy::BUILT_IN, units::{MediaSpan, MediaTime}};
     use crate::{figures::Bootstrap, suite::Label, trace::tests::spoken};
+    use warmline_core::{
+        policy::BUILT_IN,
+        units::{MediaSpan, MediaTime},
+    };
 
     const THRESHOLDS: Thresholds =
         Thresholds { enter: 0.62, exit: 0.42, sustain_s: 3.0, warm_up_s: 6.0, cooldown_s: 30.0 };

@@ -6,7 +6,10 @@ use super::{
     suite::{Label, Row},
     trace::{Alarm, Trace, decide},
 };
-use warmline_core::{policy::Rules, units::{MediaSpan, MediaTime}};
+use warmline_core::{
+    policy::Rules,
+    units::{MediaSpan, MediaTime},
+};
 
 /// What became of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

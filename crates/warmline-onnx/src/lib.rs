@@ -61,7 +61,10 @@ pub enum ModelError {
     #[error("ONNX Runtime cannot load the model: {0}")]
     Refused(String),
     /// The graph is not of the contract.
-    #[error("the model has {found}, and its card and the contract {} ask for {expected}", super::CONTRACT)]
+    #[error(
+        "the model has {found}, and its card and the contract {} ask for {expected}",
+        warmline_core::score::CONTRACT
+    )]
     Graph {
         /// What the graph has.
         found: String,

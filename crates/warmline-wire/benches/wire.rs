@@ -11,12 +11,12 @@ use std::hint::black_box;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use warmline_wire::rtp::jitter::{Arrival, JitterBuffer};
+use warmline_core::media::Format;
 use warmline_core::media::{Decoder, g722};
 use warmline_core::units::{CallTime, SampleRate};
+use warmline_wire::rtp::jitter::{Arrival, JitterBuffer};
 use warmline_wire::rtp::{self, Datagram};
 use warmline_wire::{Declared, Message, Session, audiosocket, twilio};
-use warmline_core::media::Format;
 
 const START: &str = r#"{"event":"start","sequenceNumber":"1","streamSid":"MZ0","start":{"accountSid":"AC0","streamSid":"MZ0","callSid":"CA0","tracks":["inbound"],"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1},"customParameters":{}}}"#;
 

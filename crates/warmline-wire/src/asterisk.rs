@@ -13,8 +13,8 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    Count, Encoding, Format, MAX_MESSAGE, Message, Metadata, Quoted, Refusal, Reply, Speaker, START_DEADLINE_US,
-    Session, Start, Text, bounded, id, json, key,
+    Count, Encoding, Format, MAX_MESSAGE, Message, Metadata, Quoted, Refusal, Reply, START_DEADLINE_US,
+    Session, Speaker, Start, Text, bounded, id, json, key,
 };
 use warmline_core::units::{CallTime, Pii, SampleRate};
 

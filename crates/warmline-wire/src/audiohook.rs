@@ -14,8 +14,9 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    Encoding, Format, GapCause, MAX_LEAP_S, MAX_MESSAGE, Message, Metadata, Quoted, Refusal, Reply, Speaker,
-    START_DEADLINE_US, Session, Start, Text, TrackFormat, bounded, id, json as read_json, key, rate_read,
+    Encoding, Format, GapCause, MAX_LEAP_S, MAX_MESSAGE, Message, Metadata, Quoted, Refusal, Reply,
+    START_DEADLINE_US, Session, Speaker, Start, Text, TrackFormat, bounded, id, json as read_json, key,
+    rate_read,
 };
 use warmline_core::units::{CallTime, Pii, SampleRate};
 

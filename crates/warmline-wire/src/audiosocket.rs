@@ -10,7 +10,7 @@
 
 use std::{borrow::Cow, collections::VecDeque, fmt};
 
-use super::{Encoding, Format, Message, Reply, Speaker, START_DEADLINE_US, Start, key};
+use super::{Encoding, Format, Message, Reply, START_DEADLINE_US, Speaker, Start, key};
 use warmline_core::units::{CallTime, Pii, SampleRate};
 
 /// Silence is sent this often: one frame a packet time.

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::{
-    Count, Declared, Encoding, Format, Message, Metadata, Mix, Quoted, Refusal, Reply, Speaker,
-    START_DEADLINE_US, Session, Start, Text, TrackFormat, bounded, id, key, rate_read,
+    Count, Declared, Encoding, Format, Message, Metadata, Mix, Quoted, Refusal, Reply, START_DEADLINE_US,
+    Session, Speaker, Start, Text, TrackFormat, bounded, id, key, rate_read,
 };
 use warmline_core::units::{CallTime, Pii, SampleRate};
 

@@ -216,8 +216,8 @@ impl Session for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmline_core::units::SampleRate;
     use crate::{Mix, tests::line};
+    use warmline_core::units::SampleRate;
 
     #[test]
     fn the_first_message_tells_the_protocol() {

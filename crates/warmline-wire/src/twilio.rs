@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::{
     Count, Declared, Encoding, Format, GapCause, MAX_MESSAGE, Message, Metadata, Quoted, Refusal, Reply,
-    Speaker, START_DEADLINE_US, Session, Start, Text, Timeline, bounded, encoding_named, id, json, key,
+    START_DEADLINE_US, Session, Speaker, Start, Text, Timeline, bounded, encoding_named, id, json, key,
     rate_read,
 };
 use warmline_core::units::{CallTime, Pii, SampleRate};

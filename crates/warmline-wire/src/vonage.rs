@@ -6,8 +6,8 @@
 use serde::Deserialize;
 
 use super::{
-    Count, Declared, Encoding, Format, Message, Metadata, Quoted, Refusal, Reply, Speaker, START_DEADLINE_US,
-    Session, Start, Text, bounded, id, json, key, rate_read,
+    Count, Declared, Encoding, Format, Message, Metadata, Quoted, Refusal, Reply, START_DEADLINE_US, Session,
+    Speaker, Start, Text, bounded, id, json, key, rate_read,
 };
 use warmline_core::units::{CallTime, Pii};
 
@@ -175,8 +175,8 @@ fn read_content_type(content_type: &str) -> Result<Format, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmline_core::units::SampleRate;
     use crate::tests::line;
+    use warmline_core::units::SampleRate;
 
     const CONNECTED: &str = r#"{"event":"websocket:connected","content-type":"audio/l16;rate=16000","uuid":"6fa4","from":"+15550100","queue":"billing"}"#;
 

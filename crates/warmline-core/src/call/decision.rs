@@ -11,7 +11,21 @@ use super::{
     hearing::{Hop, Item, Judgement, Score},
     talk::{Found, Talk},
 };
-use crate::{packet::{Advice, CallContext, Change, Consent, ContextPacket, Conversation, Full, KeyPress, Moment, Named, Provenance, Trend, Trigger, Turn, rounded, seconds}, media::Speaker, policy::{Cue, Decision as Verdict, Escalation, Notice, NoticeRule, Observation, Outcome, Priority, State, Suspension}, prosody::{Baseline, Deviation, FEATURE_SET, Summary}, score::{CallerScores, Model, ScoreError, ScoreRequest, Scores, Stage, Stages}, units::{CallTime, MediaSpan, MediaTime, Pii, Probability}, words::{BotEvent, opening}};
+use crate::{
+    media::Speaker,
+    packet::{
+        Advice, CallContext, Change, Consent, ContextPacket, Conversation, Full, KeyPress, Moment, Named,
+        Provenance, Trend, Trigger, Turn, rounded, seconds,
+    },
+    policy::{
+        Cue, Decision as Verdict, Escalation, Notice, NoticeRule, Observation, Outcome, Priority, State,
+        Suspension,
+    },
+    prosody::{Baseline, Deviation, FEATURE_SET, Summary},
+    score::{CallerScores, Model, ScoreError, ScoreRequest, Scores, Stage, Stages},
+    units::{CallTime, MediaSpan, MediaTime, Pii, Probability},
+    words::{BotEvent, opening},
+};
 
 /// Turns that are remembered.
 const TURNS_MAX: usize = 64;

@@ -5,7 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::CallId;
-use crate::{packet::{ContextPacket, rounded, seconds}, media::Speaker, policy::Cue, score::Stage, units::{MediaTime, Pii}};
+use crate::{
+    media::Speaker,
+    packet::{ContextPacket, rounded, seconds},
+    policy::Cue,
+    score::Stage,
+    units::{MediaTime, Pii},
+};
 
 /// Why a call's state is `suspended` once its caller wants no analysis: what was derived of them is to be forgotten.
 pub const OPTED_OUT: &str = "opted out";

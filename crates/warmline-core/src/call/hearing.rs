@@ -3,7 +3,17 @@
 use std::collections::VecDeque;
 
 use super::{GapCause, Output};
-use crate::{media::{Activity, Agent, Caller, FRAME_STEP, Frame, Heard as Sound, Received, Track, TrackError, TrackFormat, Speaker}, policy::{Notice, Outcome, Suspension}, prosody::{Analyser, Lld, Summariser, Summary, loudness::level_dbfs}, score::{Evidence, ScoreError, ScoreRequest, Scores, SpeechMemory, Stage, Stages}, units::{CallTime, MediaSpan, MediaTime, Pii, Probability}, words::BotEvent};
+use crate::{
+    media::{
+        Activity, Agent, Caller, FRAME_STEP, Frame, Heard as Sound, Received, Speaker, Track, TrackError,
+        TrackFormat,
+    },
+    policy::{Notice, Outcome, Suspension},
+    prosody::{Analyser, Lld, Summariser, Summary, loudness::level_dbfs},
+    score::{Evidence, ScoreError, ScoreRequest, Scores, SpeechMemory, Stage, Stages},
+    units::{CallTime, MediaSpan, MediaTime, Pii, Probability},
+    words::BotEvent,
+};
 
 /// Media time without speech after which a window is forgotten: it would mix then with now.
 const WINDOW_LIFETIME: MediaSpan = crate::policy::EVIDENCE_LIFETIME;

@@ -22,7 +22,14 @@ use hearing::{AgentEar, Attention, CallerEar, Item};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{media::{Received, TrackError, TrackFormat, Speaker}, packet::ContextPacket, policy::{Notice, Outcome, Policy, Suspension}, score::{ScoreError, ScoreRequest, Scores, Stage, Stages}, units::{CallTime, MediaTime, Pii}, words::BotEvent};
+use crate::{
+    media::{Received, Speaker, TrackError, TrackFormat},
+    packet::ContextPacket,
+    policy::{Notice, Outcome, Policy, Suspension},
+    score::{ScoreError, ScoreRequest, Scores, Stage, Stages},
+    units::{CallTime, MediaTime, Pii},
+    words::BotEvent,
+};
 
 /// Arrival time after which a score counts as never made: an explicit request waits no longer than this behind one.
 pub const SCORE_DEADLINE_US: u64 = 500_000;
@@ -493,7 +500,7 @@ impl Call {
 }
 
 /// A UUID (version 8, RFC 9562) of a digest.
-pub(crate) fn uuid(sha256: &[u8; 32]) -> String {
+pub fn uuid(sha256: &[u8; 32]) -> String {
     let hex: String = sha256
         .iter()
         .take(16)

@@ -3,7 +3,13 @@
 use std::collections::VecDeque;
 
 use super::decision::push_bounded;
-use crate::{packet::{Conversation, CueHeard, Moment, Summary, Tried, Turn, seconds}, media::Speaker, policy::{Cue, Rules}, units::{MediaSpan, MediaTime, Pii}, words::{BotEvent, BotReport, Content, Kind, Lexicon, Word, bounded, problem, redacted, words}};
+use crate::{
+    media::Speaker,
+    packet::{Conversation, CueHeard, Moment, Summary, Tried, Turn, seconds},
+    policy::{Cue, Rules},
+    units::{MediaSpan, MediaTime, Pii},
+    words::{BotEvent, BotReport, Content, Kind, Lexicon, Word, bounded, problem, redacted, words},
+};
 
 /// Utterances that are remembered.
 const SAID_MAX: usize = 64;

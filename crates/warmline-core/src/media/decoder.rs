@@ -1,7 +1,10 @@
 //! Payloads of any format → samples that a track reads.
 
 use super::{g711, g722};
-use crate::{units::SampleRate, media::{Encoding, Format, TrackFormat}};
+use crate::{
+    media::{Encoding, Format, TrackFormat},
+    units::SampleRate,
+};
 
 /// Samples of the longest Opus packet at 48 kHz: 120 ms (RFC 6716 2.1.4).
 const MAX_OPUS_SAMPLES: usize = 5_760;

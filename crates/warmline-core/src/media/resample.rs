@@ -3,8 +3,8 @@
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{Fft, FixedSync, Resampler as _};
 
-use crate::units::{MediaTime, RATE, SampleRate};
 use crate::media::{MAX_RATE, MIN_RATE};
+use crate::units::{MediaTime, RATE, SampleRate};
 
 /// The least block the spectrum is taken of, samples at 8 kHz. A longer block has a steeper filter and comes later: samples
 /// wait up to one block for it to fill and half a block for the filter.

@@ -3,8 +3,8 @@
 use super::encoding;
 use super::framer::{Frame, Framer};
 use super::resample::{RateError, Resampler};
-use crate::units::MediaTime;
 pub use crate::media::TrackFormat;
+use crate::units::MediaTime;
 
 /// The role of the person whose patience is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,9 +169,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::Encoding;
     use crate::media::FRAME_LEN;
     use crate::units::SampleRate;
-    use crate::media::Encoding;
 
     #[test]
     fn a_gap_is_absent_and_not_silent() {

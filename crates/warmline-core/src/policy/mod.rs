@@ -2,7 +2,7 @@
 
 mod escalation;
 mod rules;
-pub(crate) mod settings;
+pub mod settings;
 
 pub use escalation::{Decision, EVIDENCE_LIFETIME, Escalation, Observation, Outcome, State, Suspension};
 pub use rules::{

@@ -1,7 +1,7 @@
 //! What a settings file says that it should not, in words that mend it.
 
 /// The line of a fault, from 1, and its reason. Of a key that is not known it names the nearest of `keys`.
-pub(crate) fn fault(source: &str, error: &toml::de::Error, keys: &[&str]) -> (usize, String) {
+pub fn fault(source: &str, error: &toml::de::Error, keys: &[&str]) -> (usize, String) {
     let range = error.span().unwrap_or(0..0);
     let read = source.get(range.clone()).unwrap_or_default();
     let mut reason = error.message().to_owned();
@@ -13,7 +13,7 @@ pub(crate) fn fault(source: &str, error: &toml::de::Error, keys: &[&str]) -> (us
 }
 
 /// The line, from 1, of a place in a text.
-pub(crate) fn line_of(source: &str, at: usize) -> usize {
+pub fn line_of(source: &str, at: usize) -> usize {
     1 + source.bytes().take(at).filter(|&b| b == b'\n').count()
 }
 

@@ -238,7 +238,10 @@ mod tests {
     use std::f32::consts::TAU;
 
     use super::*;
-    use crate::{media::{FRAME_LEN, FRAME_STEP}, prosody::{pitch::PitchTracker, spectrum::SpectralAnalyser}};
+    use crate::{
+        media::{FRAME_LEN, FRAME_STEP},
+        prosody::{pitch::PitchTracker, spectrum::SpectralAnalyser},
+    };
 
     const RATE_HZ: f32 = 8_000.0;
 

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::{media::{Caller, FRAME_LEN, FRAME_STEP, Frame, g711::encode_mu}, prosody::LATENCY_FRAMES};
+use crate::{
+    media::{Caller, FRAME_LEN, FRAME_STEP, Frame, g711::encode_mu},
+    prosody::LATENCY_FRAMES,
+};
 
 /// The first samples of a frame, up to where the next one begins.
 pub type Hop = [u8; FRAME_STEP];

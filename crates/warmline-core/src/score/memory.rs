@@ -1,7 +1,12 @@
 //! What a call keeps of the caller's speech for a model, and what the model is sent of it.
 
 use super::{CardError, Model, SpeechAudio, SpeechWindow};
-use crate::{media::{Caller, Frame}, prosody::{COLUMNS, FEATURE_SET, LOG_MEL_BANDS, LOG_MEL_SET, Lld, log_mel, log_mel_columns, log_mel_frames}};
+use crate::{
+    media::{Caller, Frame},
+    prosody::{
+        COLUMNS, FEATURE_SET, LOG_MEL_BANDS, LOG_MEL_SET, Lld, log_mel, log_mel_columns, log_mel_frames,
+    },
+};
 
 /// What a frame of a model's input holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

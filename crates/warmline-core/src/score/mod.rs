@@ -9,14 +9,14 @@ mod audio;
 mod calibration;
 mod card;
 mod memory;
-mod onnx;
+
 mod window;
 
 pub use audio::{Hop, SpeechAudio};
 pub use calibration::{Calibration, CallerCalibration, CallerScores};
 pub use card::{CONTRACT, Card, CardError, Model};
 pub use memory::{Evidence, Features, SpeechMemory, Window};
-pub use onnx::{LIBRARY, ModelError, Runtime, RuntimeError, Scorer, Scorers};
+
 use serde::{Deserialize, Serialize};
 pub use window::SpeechWindow;
 

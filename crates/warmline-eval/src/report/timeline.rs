@@ -2,8 +2,19 @@
 
 use std::fmt::Write as _;
 
-use warmline_core::{media::Speaker, policy::{Rules, State}, score::Stage, units::{MediaSpan, MediaTime}};
-use crate::{clock, junit::escaped, suite::Row, trace::{Scored, Trace, decide}, verdict::Verdict};
+use crate::{
+    clock,
+    junit::escaped,
+    suite::Row,
+    trace::{Scored, Trace, decide},
+    verdict::Verdict,
+};
+use warmline_core::{
+    media::Speaker,
+    policy::{Rules, State},
+    score::Stage,
+    units::{MediaSpan, MediaTime},
+};
 
 const WIDTH: f64 = 1040.0;
 const LEFT: f64 = 64.0;

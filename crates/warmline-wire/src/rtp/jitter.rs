@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use warmline_core::{units::{CallTime, SampleRate}, media::GapCause};
 use crate::MAX_LEAP_S;
+use warmline_core::{
+    media::GapCause,
+    units::{CallTime, SampleRate},
+};
 
 /// How long what is missing is waited for, once something behind it has come.
 pub const REORDER_WAIT_US: u64 = 60_000;

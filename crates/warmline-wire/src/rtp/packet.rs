@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use warmline_core::media::{Encoding, Format, MAX_RATE, MIN_RATE};
 use crate::Quoted;
+use warmline_core::media::{Encoding, Format, MAX_RATE, MIN_RATE};
 use warmline_core::units::SampleRate;
 
 /// Bytes of the longest datagram that is read: what UDP carries.

@@ -1,9 +1,12 @@
 //! Datagrams of one RTP stream → one track's messages, in the vocabulary of every protocol. Absent here: sockets, clocks.
 
-use warmline_core::media::{Decoder, TrackFormat};
 use super::jitter::{Arrival, Counts, JitterBuffer, Ordered};
-use warmline_core::{units::CallTime, media::Speaker};
-use crate::{Message, rtp::{self, Datagram, Keys, Latch, Packet, Payload, PayloadTypes, Report}};
+use crate::{
+    Message,
+    rtp::{self, Datagram, Keys, Latch, Packet, Payload, PayloadTypes, Report},
+};
+use warmline_core::media::{Decoder, TrackFormat};
+use warmline_core::{media::Speaker, units::CallTime};
 
 /// One RTP stream: whose datagrams are taken, in which order, and what they hold. `A` is a sender's address with its port.
 ///
@@ -206,8 +209,8 @@ impl Decoders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmline_core::{units::SampleRate, media::Encoding};
     use crate::tests::line;
+    use warmline_core::{media::Encoding, units::SampleRate};
 
     #[test]
     fn a_stream_is_told_as_linear_samples() {
