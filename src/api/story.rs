@@ -299,7 +299,7 @@ mod tests {
     }
 
     fn turn(heard: &str) -> What {
-        let speaker = warmline_core::media::Speaker;
+        let speaker = warmline_core::media::Speaker::Caller;
         What::Turn { speaker, from_s: 0.0, to_s: 1.0, heard: heard.into() }
     }
 

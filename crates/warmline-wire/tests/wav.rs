@@ -14,9 +14,9 @@ use std::process::Command;
 use std::{env, fs, io};
 
 use hound::{SampleFormat, WavSpec, WavWriter};
+use warmline_core::media::Encoding::{self, *};
 use warmline_core::media::encoding::decode;
 use warmline_core::media::g711;
-use warmline_core::media::Encoding::{self, *};
 use warmline_wire::wav::{self, Wav};
 
 mod survives {

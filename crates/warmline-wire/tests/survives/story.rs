@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use warmline_core::{units::CallTime, media::Speaker};
+use warmline_core::{media::Speaker, units::CallTime};
 use warmline_wire::{MAX_MESSAGE, MAX_METADATA, Message, Reply, Session};
 
 /// One message of a capture.

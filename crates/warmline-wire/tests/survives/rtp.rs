@@ -1,9 +1,9 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
-use warmline_wire::rtp::Receiver;
-use warmline_core::units::CallTime;
 use warmline_core::media::Speaker;
+use warmline_core::units::CallTime;
 use warmline_wire::rtp::PayloadTypes;
+use warmline_wire::rtp::Receiver;
 
 use super::story::{Frame, frames};
 

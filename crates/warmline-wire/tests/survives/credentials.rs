@@ -1,6 +1,8 @@
 //! What must hold for any bytes whatever, shared by the fuzz target and the replay of its corpus.
 
-use warmline_wire::credentials::{ApiKey, Request, check_audiohook, is_basic, is_bearer, is_signed_jwt, is_twilio};
+use warmline_wire::credentials::{
+    ApiKey, Request, check_audiohook, is_basic, is_bearer, is_signed_jwt, is_twilio,
+};
 
 /// Takes `bytes` as credentials of every kind, of which none is right.
 pub(crate) fn credentials(bytes: &[u8]) {
