@@ -11,69 +11,113 @@ use std::{
 
 use warmline_core::score::Card;
 
-/// The rooms in the order in which data flows through them: a room knows only the rooms above it.
-const ROOMS: [&str; 17] = [
-    "units",
-    "wire",
-    "media",
-    "prosody",
-    "score",
-    "policy",
-    "words",
-    "packet",
-    "transfer",
-    "call",
-    "switchboard",
-    "ingest",
-    "ledger",
-    "handoff",
-    "console",
-    "quality",
-    "config",
+/// A crate whose modules are listed in `lib.rs` in the order in which data flows through them: a module knows only those above it.
+struct Layers {
+    /// The folder of its sources.
+    folder: &'static str,
+    modules: &'static [&'static str],
+    /// What the folder holds beside the modules.
+    others: &'static [&'static str],
+}
+
+const CORE: Layers = Layers {
+    folder: "crates/warmline-core/src",
+    modules: &["units", "media", "prosody", "score", "policy", "words", "packet", "transfer", "call"],
+    others: &["lib"],
+};
+
+const SERVER: Layers = Layers {
+    folder: "src",
+    modules: &["switchboard", "media_in", "ledger", "connectors", "outbox", "api", "config"],
+    others: &["lib", "main", "cli"],
+};
+
+/// Where the world may not be touched: no files, no sockets, no threads, no clock, nothing async.
+const SANS_IO: [&str; 2] = ["crates/warmline-core/src/", "crates/warmline-wire/src/"];
+
+/// What a source must not name, where it must not, and how to mend it.
+const ABSENT: [(&str, &[&str], &str); 8] = [
+    (
+        "ort",
+        &["src/", "crates/warmline-core/", "crates/warmline-wire/", "crates/warmline-eval/"],
+        "only warmline-onnx knows ONNX Runtime: go through `Scorer`",
+    ),
+    (
+        "std::fs",
+        &["crates/warmline-core/src/", "crates/warmline-wire/src/", "src/switchboard/"],
+        "read the file in media_in/ or cli/ and hand its bytes in",
+    ),
+    (
+        "std::net",
+        &[
+            "crates/warmline-core/src/",
+            "crates/warmline-wire/src/",
+            "crates/warmline-eval/src/",
+            "src/switchboard/",
+        ],
+        "packets come in as inputs: the socket belongs in media_in/",
+    ),
+    (
+        "tokio",
+        &["crates/", "src/switchboard/"],
+        "the core is driven from outside: what is async belongs in media_in/",
+    ),
+    ("std::thread", &SANS_IO, "the core has no threads: whoever drives it may"),
+    ("std::time::Instant", &SANS_IO, "date decisions with MediaTime; arrival comes in as CallTime"),
+    (
+        "std::time::SystemTime",
+        &["crates/", "src/switchboard/"],
+        "date decisions with MediaTime; arrival comes in as CallTime",
+    ),
+    (
+        "rusqlite",
+        &["crates/", "src/switchboard/", "src/media_in/", "src/connectors/", "src/outbox/", "src/api/"],
+        "only ledger/ knows SQLite",
+    ),
 ];
 
-/// The first room that may touch the world; those before it have no files, no sockets and nothing async.
-const EDGE: Place = Place::From("ingest");
-
-/// The first room with threads and a clock; those before it are sans-IO.
-const THREADS: Place = Place::From("switchboard");
-
-/// What a file of `src` must not name, where it may all the same, and how to mend it.
-const ABSENT: [(&str, Place, &str); 7] = [
-    ("ort", Place::Room("score"), "only score/ knows ONNX Runtime: go through `Scorer`"),
-    ("std::fs", EDGE, "read the file in ingest/ or cli/ and hand its bytes in"),
-    ("std::net", EDGE, "packets come in as inputs: the socket belongs in ingest/"),
-    ("tokio", EDGE, "the core is driven from outside: what is async belongs in ingest/"),
-    ("std::thread", THREADS, "the core has no threads: whoever drives it may"),
-    ("std::time::Instant", THREADS, "date decisions with MediaTime; arrival comes in as CallTime"),
-    ("std::time::SystemTime", EDGE, "date decisions with MediaTime; arrival comes in as CallTime"),
+/// Crates that the sans-IO core must not depend on, however far down.
+const NOT_IN_THE_CORE: [&str; 12] = [
+    "tokio",
+    "async-std",
+    "smol",
+    "mio",
+    "socket2",
+    "hyper",
+    "reqwest",
+    "ort",
+    "ort-sys",
+    "time",
+    "chrono",
+    "rusqlite",
 ];
 
-/// Where something may be named.
-#[derive(Clone, Copy)]
-enum Place {
-    /// In one room alone.
-    Room(&'static str),
-    /// From this room on, and in the program.
-    From(&'static str),
+#[test]
+fn modules_are_listed_in_their_order() {
+    for layers in [&CORE, &SERVER] {
+        let lib = format!("{}/lib.rs", layers.folder);
+        let text = read(&lib);
+        let listed: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub mod ").or(line.strip_prefix("mod "))?.strip_suffix(';'))
+            .collect();
+        assert_eq!(listed, layers.modules, "{lib}: list the modules in the order of tests/tidy.rs");
+        none(
+            names(layers.folder)
+                .iter()
+                .filter(|name| !layers.modules.iter().chain(layers.others).any(|module| module == name))
+                .map(|name| {
+                    format!(
+                        "{}/{name}: is no module of tests/tidy.rs: add it there and to lib.rs",
+                        layers.folder
+                    )
+                }),
+        );
+    }
 }
 
 #[test]
-fn the_rooms_are_listed_in_their_order() {
-    let text = read("src/lib.rs");
-    let listed: Vec<&str> =
-        text.lines().filter_map(|l| l.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
-    assert_eq!(listed, ROOMS, "src/lib.rs: list the rooms in the order of ROOMS in tests/tidy.rs");
-    let parts = ["cli", "lib", "main"];
-    none(names("src").iter().filter(|name| !ROOMS.iter().chain(&parts).any(|r| r == name)).map(|name| {
-        format!(
-            "src/{name}: is no room: move it into one, or add it to ROOMS in tests/tidy.rs and to src/lib.rs"
-        )
-    }));
-}
-
-#[test]
-fn a_room_knows_only_the_rooms_above_it() {
+fn a_module_knows_only_the_modules_above_it() {
     none(sources().iter().flat_map(|(path, text)| arrows_upwards(path, text)));
 }
 
@@ -83,11 +127,49 @@ fn the_core_has_no_sockets_clocks_threads_or_files() {
 }
 
 #[test]
+fn the_core_depends_on_no_runtime_socket_clock_or_model_crate() {
+    for package in ["warmline-core", "warmline-wire"] {
+        let listed = Command::new(env!("CARGO"))
+            .args([
+                "tree",
+                "--offline",
+                "--edges",
+                "normal",
+                "--prefix",
+                "none",
+                "--format",
+                "{p}",
+                "--package",
+                package,
+            ])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(listed.lines().any(|line| line.starts_with("serde ")), "{package}: cargo tree lists nothing");
+        none(listed.lines().filter_map(|line| {
+            let name = line.split(' ').next()?;
+            NOT_IN_THE_CORE.contains(&name).then(|| format!("{package} depends on {line}: keep it sans-IO"))
+        }));
+    }
+}
+
+/// Sources of `warmline-wire` that parse nothing from a peer.
+const NO_PARSER: [&str; 1] = ["lib"];
+
+#[test]
 fn every_parser_has_a_fuzz_target_with_a_corpus_that_is_replayed() {
-    let parsers = names("src/wire").into_iter().filter(|name| name != "mod");
+    let parsers =
+        names("crates/warmline-wire/src").into_iter().filter(|name| !NO_PARSER.contains(&name.as_str()));
     let targets: Vec<String> = parsers.chain(names("fuzz/fuzz_targets")).collect();
     let manifest = read("fuzz/Cargo.toml");
-    let tests: String = files("tests").iter().filter(|f| f.ends_with(".rs")).map(|f| read(f)).collect();
+    let tests: String = ["crates/warmline-core/tests", "crates/warmline-wire/tests"]
+        .iter()
+        .flat_map(|folder| files(folder))
+        .filter(|f| f.ends_with(".rs"))
+        .map(|f| read(&f))
+        .collect();
     none(targets.iter().flat_map(|name| {
         let corpus = format!("fuzz/corpus/{name}");
         [
@@ -95,8 +177,10 @@ fn every_parser_has_a_fuzz_target_with_a_corpus_that_is_replayed() {
             (manifest.contains(&format!("name = \"{name}\"")), format!("name {name} in fuzz/Cargo.toml")),
             (exists(&corpus) && !files(&corpus).is_empty(), format!("put some small seeds into {corpus}")),
             (
-                exists(&format!("tests/survives/{name}.rs")),
-                format!("write what must hold into tests/survives/{name}.rs"),
+                ["core", "wire"]
+                    .iter()
+                    .any(|c| exists(&format!("crates/warmline-{c}/tests/survives/{name}.rs"))),
+                format!("write what must hold into tests/survives/{name}.rs of its crate"),
             ),
             (
                 tests.contains(&format!("survives::{name}::")),
@@ -151,15 +235,20 @@ fn no_file_names_a_place_on_one_machine() {
 }
 
 #[test]
-fn every_bench_is_named_in_the_manifest() {
-    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
-    let benches = manifest["bench"].as_array().unwrap();
-    none(names("benches").iter().filter_map(|name| {
-        let named = benches.iter().any(|b| {
-            b["name"].as_str() == Some(name) && b.get("harness").and_then(toml::Value::as_bool) == Some(false)
-        });
-        (!named).then(|| {
-            format!("benches/{name}.rs: add [[bench]] name = \"{name}\", harness = false to Cargo.toml")
+fn every_bench_is_named_in_its_manifest() {
+    let packages = ["crates/warmline-core/", "crates/warmline-wire/", ""];
+    none(packages.iter().flat_map(|package| {
+        let manifest: toml::Table = read(&format!("{package}Cargo.toml")).parse().unwrap();
+        let benches = manifest["bench"].as_array().unwrap().clone();
+        names(&format!("{package}benches")).into_iter().filter_map(move |name| {
+            let named = benches.iter().any(|b| {
+                b["name"].as_str() == Some(&name) && b.get("harness").and_then(toml::Value::as_bool) == Some(false)
+            });
+            (!named).then(|| {
+                format!(
+                    "{package}benches/{name}.rs: add [[bench]] name = \"{name}\", harness = false to {package}Cargo.toml"
+                )
+            })
         })
     }));
 }
@@ -177,70 +266,73 @@ fn the_rules_find_what_they_forbid() {
             assert!(found.starts_with(&format!("{path}:{fault}")), "{text}: {found}");
         }
     };
-    check("src/media/track.rs", "use crate::{units::MediaTime, wire::Encoding};", &[]);
-    check("src/media/track.rs", "\nuse crate::{\n    units::A,\n    prosody::B,\n};", &["4: media"]);
-    check("src/media/mod.rs", "fn f() -> warmline_core::call::Call { todo() }", &["1: media"]);
+    let core = "crates/warmline-core/src";
+    check(&format!("{core}/prosody/a.rs"), "use crate::{units::MediaTime, media::Encoding};", &[]);
+    check(&format!("{core}/media/a.rs"), "\nuse crate::{\n    units::A,\n    prosody::B,\n};", &["4: media"]);
+    check(&format!("{core}/media/mod.rs"), "fn f() -> crate::call::Call { todo() }", &["1: media"]);
+    check(&format!("{core}/media/mod.rs"), "/// Goes to [`crate::call`].\npub fn f() {} // crate::call", &[]);
     check(
-        "src/media/mod.rs",
-        "/// Goes to [`warmline_core::call`].\npub(crate) fn f() {} // warmline_core::call",
-        &[],
+        &format!("{core}/units.rs"),
+        "use std::{fmt, time::{Duration, Instant}};",
+        &["1: names `std::time::Instant`"],
     );
-    check("src/units.rs", "use std::{fmt, time::{Duration, Instant}};", &["1: names `std::time::Instant`"]);
-    check("src/wire/rtp.rs", "use std::{\n  fmt,\n  net::IpAddr,\n};", &["3: names `std::net`"]);
-    check("src/call/mod.rs", "fn f() {\n    std::thread::yield_now();\n}", &["2: names `std::thread`"]);
-    check("src/policy/rules.rs", "let file = std :: fs::read(path);", &["1: names `std::fs`"]);
-    check("src/policy/rules.rs", "use super::Instant; support::sort::by(std::fmt::x)", &[]);
-    check("src/call/mod.rs", "use ort::session::Session;", &["1: names `ort`"]);
-    check("src/switchboard/mod.rs", "use std::{net::UdpSocket, thread};", &["1: names `std::net`"]);
-    check("src/score/onnx.rs", "use ort::session::Session;", &[]);
     check(
-        "src/ingest/udp.rs",
+        "crates/warmline-wire/src/rtp/packet.rs",
+        "use std::{\n  fmt,\n  net::IpAddr,\n};",
+        &["3: names `std::net`"],
+    );
+    check(
+        &format!("{core}/call/mod.rs"),
+        "fn f() {\n    std::thread::yield_now();\n}",
+        &["2: names `std::thread`"],
+    );
+    check(&format!("{core}/policy/rules.rs"), "let file = std :: fs::read(path);", &["1: names `std::fs`"]);
+    check(&format!("{core}/policy/rules.rs"), "use super::Instant; support::sort::by(std::fmt::x)", &[]);
+    check(&format!("{core}/call/mod.rs"), "use ort::session::Session;", &["1: names `ort`"]);
+    check("src/switchboard/mod.rs", "use std::{net::UdpSocket, thread};", &["1: names `std::net`"]);
+    check("src/media_in/rtp.rs", "use crate::outbox::Outbox;", &["1: media_in"]);
+    check("crates/warmline-onnx/src/lib.rs", "use ort::session::Session;", &[]);
+    check(
+        "src/media_in/udp.rs",
         "use std::net::UdpSocket; use tokio::net; use warmline_core::call::Call;",
         &[],
     );
-    check("src/cli/mod.rs", "use std::fs; use warmline_core::call::Call;", &[]);
+    check("src/cli/mod.rs", "use std::fs; use warmline::switchboard::Line;", &[]);
     let home = ["", "home", "ada", "x"].join("/");
     check("Makefile", &format!("all:\n\tcp {home} ."), &["2: names a place"]);
     check("Makefile", &format!("all:\n\tcp fixtures{home} ~{home} ."), &[]);
 }
 
-/// Paths from a room to one below it.
+/// Paths from a module to one below it.
 fn arrows_upwards(path: &str, text: &str) -> Vec<String> {
-    let Some(own) = room(path) else { return Vec::new() };
-    let place = |name: &str| ROOMS.iter().position(|r| *r == name);
+    let Some((layers, own)) = module(path) else { return Vec::new() };
+    let place = |name: &str| layers.modules.iter().position(|module| *module == name);
     names_in(text)
         .into_iter()
         .filter_map(|(line, name)| {
             let target = name.strip_prefix("crate::")?.split("::").next()?.to_owned();
-            (place(&target) > place(own) || place(&target).is_none()).then(|| {
-                format!(
-                    "{path}:{line}: {own} names {target}, which is no room above it: hand the value in, or move what is shared up"
-                )
-            })
+            (place(&target) > place(own) || place(&target).is_none() && target.starts_with(char::is_lowercase)).then(
+                || {
+                    format!(
+                        "{path}:{line}: {own} names {target}, which is no module above it: hand the value in, or move what is shared up"
+                    )
+                },
+            )
         })
         .collect()
 }
 
 /// What a file names although it is absent there.
 fn out_of_place(path: &str, text: &str) -> Vec<String> {
-    let own = room(path);
-    let rank = |name: &str| ROOMS.iter().position(|r| *r == name);
-    let faults = |(line, name): (usize, String)| {
+    let fault = |(line, name): (usize, String)| {
         let named =
             |absent: &str| name.strip_prefix(absent).is_some_and(|r| r.is_empty() || r.starts_with("::"));
-        ABSENT.iter().find_map(|(absent, place, mend)| {
-            let allowed = match place {
-                Place::Room(room) => own == Some(room),
-                Place::From(room) => own.is_none_or(|own| rank(own) >= rank(room)),
-            };
-            (named(absent) && !allowed).then(|| format!("{path}:{line}: names `{absent}`: {mend}"))
+        ABSENT.iter().find_map(|(absent, folders, mend)| {
+            let forbidden = folders.iter().any(|folder| path.starts_with(folder)) && path.contains("src/");
+            (named(absent) && forbidden).then(|| format!("{path}:{line}: names `{absent}`: {mend}"))
         })
     };
-    if path.starts_with("src/") {
-        names_in(text).into_iter().filter_map(faults).collect()
-    } else {
-        Vec::new()
-    }
+    names_in(text).into_iter().filter_map(fault).collect()
 }
 
 /// Absolute paths into a user's or a machine's folders.
@@ -317,16 +409,22 @@ fn is_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The room a file of `src` belongs to; the program belongs to none.
-fn room(path: &str) -> Option<&'static str> {
-    let first = path.strip_prefix("src/")?.split('/').next()?;
-    ROOMS.into_iter().find(|room| first.strip_suffix(".rs").unwrap_or(first) == *room)
+/// The module a source belongs to, and the layers it is one of; the program belongs to none.
+fn module(path: &str) -> Option<(&'static Layers, &'static str)> {
+    [&CORE, &SERVER].into_iter().find_map(|layers| {
+        let first = path.strip_prefix(layers.folder)?.strip_prefix('/')?.split('/').next()?;
+        let stem = first.strip_suffix(".rs").unwrap_or(first);
+        Some((layers, layers.modules.iter().copied().find(|module| *module == stem)?))
+    })
 }
 
-/// The sources, each with its text.
+/// The sources of the program and of every crate, each with its text.
 fn sources() -> Vec<(String, String)> {
-    let sources = files("src").into_iter().filter(|path| path.ends_with(".rs"));
-    sources.map(|path| (path.clone(), read(&path))).collect()
+    let crates = fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| format!("crates/{}/src", entry.unwrap().file_name().to_str().unwrap()));
+    let sources = crates.chain(["src".to_owned()]).flat_map(|folder| files(&folder));
+    sources.filter(|path| path.ends_with(".rs")).map(|path| (path.clone(), read(&path))).collect()
 }
 
 fn none(faults: impl Iterator<Item = String>) {
