@@ -77,7 +77,7 @@ def anchors(text: str) -> set[str]:
     for number, line in prose(text):
         found.update(ANCHOR.findall(line))
         if heading := HEADING.match(lines[number - 1]):
-            name = slug(heading[1].replace("`", ""))
+            name = slug(CODE_SPAN.sub(lambda span: re.sub("[`<>]", "", span[0]), heading[1]))
             times = seen.get(name, 0)
             seen[name] = times + 1
             found.add(f"{name}-{times}" if times else name)
