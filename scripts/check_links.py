@@ -4,6 +4,8 @@
     scripts/check_links.py                     # every Markdown file of the repository
     scripts/check_links.py --book target/book  # the pages that mdBook has built as well
 
+A file of the repository that a page names in `code`, such as `schemas/openapi.json`, has to exist as well; `*` stands for any name.
+
 Python's standard library is all it needs. It opens no connection: links to other sites are not checked. Each fault is one line,
 `FILE:LINE: what is wrong`. Exit codes: 0 every link leads somewhere, 1 some do not, 2 it could not run.
 """
@@ -32,6 +34,7 @@ INLINE = re.compile(r"\]\(\s*(?:<([^>]*)>|([^()\s]*(?:\([^()]*\)[^()\s]*)*))(?:\
 DEFINITION = re.compile(r"^\s{0,3}\[[^\]^][^\]]*\]:\s*(\S+)")
 ATTRIBUTE = re.compile(r"<(?:a|img)\s[^>]*?(?:href|src)=[\"']([^\"']+)[\"']", re.IGNORECASE)
 ANCHOR = re.compile(r"<[a-z]+\s[^>]*?(?:id|name)=[\"']([^\"']+)[\"']", re.IGNORECASE)
+MENTION = re.compile(r"(?<!`)`((?:crates|src|tests|models|examples|fixtures|schemas|scripts|docs|console-ui|benches|fuzz)/[\w./*-]*)`")
 HEADING = re.compile(r"^\s{0,3}#{1,6}\s+(.*?)(?:\s+#+)?\s*$")
 
 
@@ -129,6 +132,10 @@ class Markdown:
                     self.count += 1
                     if not (path.parent / target).is_file():
                         yield f"{name}:{number}: includes {target}, which does not exist"
+                for target in MENTION.findall(line):
+                    self.count += 1
+                    if not any(self.root.glob(target.rstrip("/"))):
+                        yield f"{name}:{number}: names {target}, which does not exist"
             text = self.text(path)
             for number, target in links(text):
                 if fault := self.fault(path, target):
@@ -220,7 +227,8 @@ def self_test() -> None:
     """Each kind of fault is found, and what is sound is not called one."""
     sound = "# A `b` c\n## Twice\n## Twice\n[x](#a-b-c) [y](b.md#over-there) ![z](b.md) [w](https://example.com/#x) `[no](gone.md)`\n"
     sound += "[t](#twice-1)\n```\n[no](gone.md)\n```\n[d]: b.md\n"
-    broken = "[a](gone.md)\n[b](b.md#nowhere)\n[c](../out.md)\n<a href='gone.html'>\n{{#include gone.toml}}\n[![i](b.md)](gone2.md)\n"
+    sound += "`docs/src/*.md` `target/x`\n"
+    broken = "`docs/gone.md`\n[a](gone.md)\n[b](b.md#nowhere)\n[c](../out.md)\n<a href='gone.html'>\n{{#include gone.toml}}\n[![i](b.md)](gone2.md)\n"
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder).resolve()
         guide = root / "docs" / "src"
@@ -232,9 +240,9 @@ def self_test() -> None:
         assert list(Markdown(root, guide).faults()) == [], list(Markdown(root, guide).faults())
         (guide / "c.md").write_text(broken)
         found = list(Markdown(root, guide).faults())
-        for part in ("gone.md: no", "#nowhere", "out.md: leaves", "gone.html: no", "gone.toml", "gone2.md: no", "does not list"):
+        for part in ("names docs/gone.md", "gone.md: no", "#nowhere", "out.md: leaves", "gone.html: no", "gone.toml", "gone2.md: no", "does not list"):
             assert sum(part in fault for fault in found) == 1, (part, found)
-        assert len(found) == 7, found
+        assert len(found) == 8, found
 
 
 def main() -> int:
