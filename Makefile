@@ -18,11 +18,13 @@ FEATURES   = $(shell pkg-config --exists alsa 2>/dev/null && echo --features cap
 WARMLINE  := target/release/warmline
 DEMO_CALL := fixtures/calls/escalating.wav
 VENV      := .venv
+MDBOOK    := target/tools/bin/mdbook
+MDBOOK_VERSION := 0.4.52
 COMPARE   := $(VENV)/bin/python tests/reference
 COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page build demo test test-page peers screenshots reference-api lint bench kill-test handoff-delay speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
+.PHONY: help setup page build demo test test-page docs check-links peers screenshots reference-api lint bench kill-test handoff-delay speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +64,23 @@ test-page: page ## the page's own tests, and in a real browser against a real se
 	else \
 		echo "test-page: skipped: npm is missing"; \
 	fi
+
+docs: ## build the guide under docs/ with mdBook into target/book, and check its links
+	@if [ "$$($(MDBOOK) --version 2>/dev/null)" != "mdbook v$(MDBOOK_VERSION)" ]; then \
+		echo "docs: installing mdBook $(MDBOOK_VERSION) into target/tools; the first time takes some minutes"; \
+		$(CARGO) install --quiet --locked --root target/tools --version $(MDBOOK_VERSION) mdbook \
+			|| echo "docs: the guide is not built: mdBook $(MDBOOK_VERSION) could not be installed"; \
+	fi
+	@if [ "$$($(MDBOOK) --version 2>/dev/null)" = "mdbook v$(MDBOOK_VERSION)" ]; then \
+		rm -rf target/book && $(MDBOOK) build docs && $(PYTHON) scripts/check_links.py --book target/book \
+			&& echo "docs: open target/book/index.html"; \
+	else \
+		$(PYTHON) scripts/check_links.py; \
+	fi
+
+check-links: ## check the links of every Markdown file; needs Python alone
+	@$(PYTHON) scripts/check_links.py --self-test
+	@$(PYTHON) scripts/check_links.py
 
 peers: setup $(VENV)/bin/python ## call the program from peers that are not ours: ffmpeg, GStreamer, SIPp, node, Chromium, PulseAudio, the twilio library
 	@tests/peers/install
