@@ -24,7 +24,7 @@ COMPARE   := $(VENV)/bin/python tests/reference
 COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page build demo test test-page docs check-links peers screenshots reference-api lint bench kill-test handoff-delay speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
+.PHONY: package-check help setup page build demo test test-page docs check-links peers screenshots reference-api lint bench kill-test handoff-delay speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,11 +51,11 @@ demo: setup page ## replay a call whose caller loses patience; then see it live:
 
 test: setup ## run every test, the documentation's too
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		echo "$(CARGO) nextest run"; $(CARGO) nextest run --locked $(FEATURES) $(if $(CI),--profile ci); \
+		echo "$(CARGO) nextest run"; $(CARGO) nextest run --workspace --locked $(FEATURES) $(if $(CI),--profile ci); \
 	else \
-		echo "$(CARGO) test"; $(CARGO) test --locked $(FEATURES) --no-fail-fast --lib --bins --tests --examples; \
+		echo "$(CARGO) test"; $(CARGO) test --workspace --locked $(FEATURES) --no-fail-fast --lib --bins --tests --examples; \
 	fi
-	$(CARGO) test --locked $(FEATURES) --doc
+	$(CARGO) test --workspace --locked $(FEATURES) --doc
 	@$(MAKE) --no-print-directory test-page
 
 test-page: page ## the page's own tests, and in a real browser against a real server; skipped where there is no Node or no Chromium
@@ -87,11 +87,10 @@ peers: setup $(VENV)/bin/python ## call the program from peers that are not ours
 	$(CARGO) build --release --locked $(FEATURES)
 	WARMLINE="$(WARMLINE)" $(VENV)/bin/python tests/peers/run.py $(PEERS)
 
-lint: ## format, clippy, documentation, the core alone, the program without capture, licences
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets $(FEATURES) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
-	$(CARGO) check --locked --lib --no-default-features
+lint: ## format, clippy, documentation, the program without capture, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --locked --all-targets $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --locked --no-deps
 	$(if $(FEATURES),$(CARGO) check --locked --bin warmline)
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		echo "$(CARGO) deny check bans licenses sources"; $(CARGO) deny --all-features check bans licenses sources; \
@@ -99,8 +98,11 @@ lint: ## format, clippy, documentation, the core alone, the program without capt
 		echo "lint: cargo-deny is not installed, so licences were not checked"; \
 	fi
 
+package-check: ## see that the core and the protocols can be published: packaged, and built from the package
+	$(CARGO) package --locked --allow-dirty --package warmline-core --package warmline-wire
+
 bench: setup ## measure what a frame, a call and a score cost
-	$(CARGO) bench --locked
+	$(CARGO) bench --workspace --locked
 
 kill-test: setup ## kill the server 200 times while calls ask for transfers: nothing lost, nothing executed twice
 	$(CARGO) build --release --locked $(FEATURES)

@@ -71,7 +71,7 @@ const ABSENT: [(&str, &[&str], &str); 8] = [
     ),
     (
         "rusqlite",
-        &["crates/", "src/switchboard/", "src/media_in/", "src/connectors/", "src/outbox/", "src/api/"],
+        &["crates/", "src/switchboard/", "src/media_in/", "src/connectors/", "src/outbox/"],
         "only ledger/ knows SQLite",
     ),
 ];

@@ -1,4 +1,4 @@
-// The README's pictures: a real `warmline serve --demo`, seen by a real browser → docs/*.png.
+// The README's pictures: a real `warmline serve --demo`, seen by a real browser → docs/src/images/*.png.
 import { mkdirSync, statSync } from "node:fs";
 import { Server, browse, missing, open, pause } from "../tests/browser/house.mjs";
 
@@ -6,7 +6,7 @@ if (missing) {
   console.log(`screenshots: skipped: ${missing}`);
   process.exit(0);
 }
-const DOCS = new URL("../../docs/", import.meta.url).pathname;
+const DOCS = new URL("../../docs/src/images/", import.meta.url).pathname;
 mkdirSync(DOCS, { recursive: true });
 
 const server = await Server.start({ demo: true, policy: false });
