@@ -2,6 +2,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     iter::Peekable,
     path::{Path, PathBuf},
@@ -119,6 +120,17 @@ fn modules_are_listed_in_their_order() {
 #[test]
 fn a_module_knows_only_the_modules_above_it() {
     none(sources().iter().flat_map(|(path, text)| arrows_upwards(path, text)));
+}
+
+#[test]
+fn no_files_know_each_other_in_a_circle() {
+    let sources = sources();
+    none(circles(&sources).into_iter().map(|circle| {
+        format!(
+            "{} know each other in a circle: move what they share into a file above them",
+            circle.join(", ")
+        )
+    }));
 }
 
 #[test]
@@ -298,6 +310,12 @@ fn the_rules_find_what_they_forbid() {
         &[],
     );
     check("src/cli/mod.rs", "use std::fs; use warmline::switchboard::Line;", &[]);
+    let source = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let a = source("src/x/a.rs", "use super::b::B;");
+    let b = source("src/x/b.rs", "use crate::x::c::C;");
+    let c = source("src/x/c.rs", "fn f() { super::a::f() }");
+    assert_eq!(circles(&[a.clone(), b.clone(), c]), [["src/x/a.rs", "src/x/b.rs", "src/x/c.rs"]]);
+    assert!(circles(&[a, b, source("src/x/c.rs", "use crate::y::a::f;")]).is_empty());
     let home = ["", "home", "ada", "x"].join("/");
     check("Makefile", &format!("all:\n\tcp {home} ."), &["2: names a place"]);
     check("Makefile", &format!("all:\n\tcp fixtures{home} ~{home} ."), &[]);
@@ -320,6 +338,66 @@ fn arrows_upwards(path: &str, text: &str) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// Groups of files that reach each other by the paths they name.
+///
+/// A folder's `mod.rs` and a crate's `lib.rs` stand for what is below them and are no files of a circle.
+fn circles(sources: &[(String, String)]) -> Vec<Vec<String>> {
+    let modules: BTreeMap<String, usize> =
+        (0..).zip(sources).filter_map(|(n, (path, _))| Some((module_path(path)?, n))).collect();
+    let arrows: Vec<BTreeSet<usize>> = sources
+        .iter()
+        .map(|(path, text)| {
+            let Some(own) = module_path(path) else { return BTreeSet::new() };
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            names_in(text)
+                .into_iter()
+                .filter_map(|(_, name)| target(&own, &name, &modules))
+                .filter(|to| modules.get(&own) != Some(to))
+                .collect()
+        })
+        .collect();
+    let reached: Vec<BTreeSet<usize>> = (0..sources.len())
+        .map(|from| {
+            let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+            while let Some(at) = next.pop() {
+                next.extend(arrows[at].iter().filter(|to| seen.insert(**to)));
+            }
+            seen
+        })
+        .collect();
+    let groups: BTreeSet<Vec<usize>> = (0..sources.len())
+        .filter(|n| reached[*n].contains(n))
+        .map(|n| reached[n].iter().copied().filter(|m| reached[*m].contains(&n)).collect())
+        .collect();
+    groups.into_iter().map(|group| group.into_iter().map(|n| sources[n].0.clone()).collect()).collect()
+}
+
+/// `crates/warmline-core/src/media/track.rs` as `crates/warmline-core/src::media::track`; none of a `mod.rs` or `lib.rs`.
+fn module_path(path: &str) -> Option<String> {
+    let (krate, inside) = path.split_once("src/")?;
+    let inside = inside.strip_suffix(".rs")?;
+    let is_folder = inside.ends_with("/mod") || ["lib", "main", "mod"].contains(&inside);
+    (!is_folder).then(|| format!("{krate}src::{}", inside.replace('/', "::")))
+}
+
+/// The file that a path named in the module `own` leads to.
+fn target(own: &str, name: &str, modules: &BTreeMap<String, usize>) -> Option<usize> {
+    let (krate, _) = own.split_once("::")?;
+    let mut absolute: Vec<&str> = match name.split("::").next()? {
+        "crate" => vec![krate],
+        "super" | "self" => own.split("::").collect(),
+        _ => return None,
+    };
+    for part in name.split("::") {
+        match part {
+            "crate" | "self" => {}
+            "super" => drop(absolute.pop()),
+            part => absolute.push(part),
+        }
+    }
+    (2..=absolute.len()).rev().find_map(|len| modules.get(&absolute[..len].join("::"))).copied()
 }
 
 /// What a file names although it is absent there.
