@@ -1,9 +1,9 @@
 //! Any bytes as the messages of `wire::audiohook`.
 #![no_main]
 
-#[path = "../../tests/survives/story.rs"]
+#[path = "../../crates/warmline-wire/tests/survives/story.rs"]
 mod story;
-#[path = "../../tests/survives/audiohook.rs"]
+#[path = "../../crates/warmline-wire/tests/survives/audiohook.rs"]
 mod survives;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| survives::audiohook(bytes));

@@ -1,9 +1,9 @@
 //! Any bytes as an AudioSocket connection.
 #![no_main]
 
-#[path = "../../tests/survives/story.rs"]
+#[path = "../../crates/warmline-wire/tests/survives/story.rs"]
 mod story;
-#[path = "../../tests/survives/audiosocket.rs"]
+#[path = "../../crates/warmline-wire/tests/survives/audiosocket.rs"]
 mod survives;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop(survives::audiosocket(bytes)));

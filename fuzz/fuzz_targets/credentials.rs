@@ -1,7 +1,7 @@
 //! Any bytes as credentials.
 #![no_main]
 
-#[path = "../../tests/survives/credentials.rs"]
+#[path = "../../crates/warmline-wire/tests/survives/credentials.rs"]
 mod survives;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| survives::credentials(bytes));

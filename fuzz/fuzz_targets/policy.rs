@@ -1,7 +1,7 @@
 //! Any bytes as a policy file.
 #![no_main]
 
-#[path = "../../tests/survives/policy.rs"]
+#[path = "../../crates/warmline-core/tests/survives/policy.rs"]
 mod survives;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| survives::policy(bytes));

@@ -1,9 +1,9 @@
 //! Any bytes as the messages of `wire::sniff`.
 #![no_main]
 
-#[path = "../../tests/survives/story.rs"]
+#[path = "../../crates/warmline-wire/tests/survives/story.rs"]
 mod story;
-#[path = "../../tests/survives/sniff.rs"]
+#[path = "../../crates/warmline-wire/tests/survives/sniff.rs"]
 mod survives;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| survives::sniff(bytes));

@@ -1,7 +1,7 @@
 //! Any bytes as a WAVE file.
 #![no_main]
 
-#[path = "../../tests/survives/wav.rs"]
+#[path = "../../crates/warmline-wire/tests/survives/wav.rs"]
 mod survives;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| survives::wav(bytes));

@@ -11,7 +11,7 @@ mod survives {
 }
 
 fn seeds() -> Vec<(String, Vec<u8>)> {
-    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/policy");
+    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/policy");
     let mut seeds: Vec<_> = fs::read_dir(corpus)
         .unwrap()
         .map(|entry| entry.unwrap().path())

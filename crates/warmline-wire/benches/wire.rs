@@ -84,7 +84,7 @@ fn packets(criterion: &mut Criterion) {
         });
     });
 
-    let coded = include_bytes!("../fixtures/wire/rtp/speech.opus");
+    let coded = include_bytes!("../../../fixtures/wire/rtp/speech.opus");
     let mut packets = Vec::new();
     let mut rest = &coded[..];
     while let Some((len, after)) = rest.split_first_chunk() {

@@ -96,7 +96,7 @@ fn what_is_not_read_is_refused_in_one_sentence() {
 /// `UPDATE_SEEDS=1 cargo test --test wav` writes them anew.
 #[test]
 fn the_seeds_of_the_fuzz_target_are_these_files() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/wav");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/wav");
     for (name, bytes) in seeds() {
         assert!(bytes.len() < 2_000, "{name}: {} bytes", bytes.len());
         if env::var_os("UPDATE_SEEDS").is_some() {
@@ -109,7 +109,7 @@ fn the_seeds_of_the_fuzz_target_are_these_files() {
 
 #[test]
 fn the_corpus_is_survived() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/wav");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/wav");
     for entry in fs::read_dir(corpus).unwrap() {
         survives::wav::wav(&fs::read(entry.unwrap().path()).unwrap());
     }
