@@ -183,7 +183,7 @@ $(VENV)/train.stamp: models/train/requirements.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/test-python.stamp: models/train/requirements-test.txt | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/api.stamp: | $(VENV)/bin/python
