@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, Weak},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -19,6 +19,7 @@ use tokio::{
 };
 use warmline::{
     api::{self, Console, Policies, Ring, Sessions},
+    clock::{Clock, SteadyClock, SystemClock},
     config::{Config, Secret},
     connectors::{HandBack, Page, World},
     ledger::{Ledger, Place},
@@ -85,7 +86,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    let epoch = epoch();
+    // Differs from one start to the next.
+    let start = SystemClock.now();
+    let epoch = start.0;
     let ring = Ring::new(epoch);
     let limits = Limits { calls: config.limits.calls, calls_per_shard: config.limits.calls_per_shard };
     let place = config.ledger();
@@ -107,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         connectors,
         config.outbox(),
         call_config.policy.clone(),
-        UnixMillis(epoch),
+        Arc::new(SteadyClock::starting_at(start)),
         Box::new(move |line| told.say(line.to_string())),
     );
     let events = Arc::new(Both(Arc::clone(&ring), Arc::clone(&outbox)));
@@ -338,12 +341,4 @@ pub(super) fn secret(secret: &Secret) -> Result<String, String> {
             fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
         }
     }
-}
-
-/// Differs from one start to the next: milliseconds of Unix time.
-fn epoch() -> u64 {
-    #[allow(clippy::disallowed_methods, reason = "names calls and events, dates nothing")]
-    let now = SystemTime::now();
-    now.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2))
 }
