@@ -3,6 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 use warmline_core::transfer::UnixMillis;
 
@@ -44,11 +45,25 @@ impl Clock for SteadyClock {
     }
 }
 
+/// A date as RFC 3339 writes it, to the millisecond.
+pub fn rfc3339(at: UnixMillis) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
+        .ok()
+        .and_then(|date| date.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_date_is_written_in_utc_to_the_millisecond() {
+        assert_eq!(rfc3339(UnixMillis(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(UnixMillis(1_735_689_600_250)), "2025-01-01T00:00:00.25Z");
+    }
 
     #[test]
     fn the_systems_clock_shows_this_century() {

@@ -21,7 +21,7 @@ use warmline::{
     api::{self, Console, Policies, Ring, Sessions},
     clock::{Clock, SteadyClock, SystemClock},
     config::{Config, Secret},
-    connectors::{HandBack, Page, World},
+    connectors::{Environment, HandBack, page::Page},
     ledger::{Ledger, Place},
     media_in::{Intake, Patience, audiosocket, http, rtp, tls::Tls, websocket},
     outbox::Outbox,
@@ -71,8 +71,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     // Whoever makes a TLS client or listener finds it; a second one in a process changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let way_back = Arc::new(WayBack::default());
-    let mut connectors = config
-        .connectors(&World { secret: &secret, hand_back: Arc::clone(&way_back) as Arc<dyn HandBack> })?;
+    let mut connectors = config.connectors(&Environment {
+        secret: &secret,
+        hand_back: Arc::clone(&way_back) as Arc<dyn HandBack>,
+        clock: Arc::new(SystemClock),
+    })?;
     let tls = tls(&config)?.map(Arc::new);
     let runtime = scoring.runtime()?;
     let (call_config, models) = scoring.call_config(&scoring.policy()?)?;

@@ -20,8 +20,9 @@ use super::{
     step::{Held, Step},
 };
 use crate::{
+    clock::rfc3339,
     connectors::{Answer, Connector, Failure, Offer},
-    ledger::{CallRow, Change, Entry, LedgerError, Record, VerdictRow, rfc3339},
+    ledger::{CallRow, Change, Entry, LedgerError, Record, VerdictRow},
     switchboard::{Command, Untold},
 };
 use warmline_core::{
@@ -489,7 +490,7 @@ impl Actor {
                 tokio::spawn(async move {
                     let result = match receiver {
                         Ok((connector, offer)) => {
-                            timeout(ATTEMPT_MAX, connector.read_again(&offer)).await.unwrap_or_else(|_| {
+                            timeout(ATTEMPT_MAX, connector.query_status(&offer)).await.unwrap_or_else(|_| {
                                 Err(Failure::Unknown("no answer to the status query".into()))
                             })
                         }
