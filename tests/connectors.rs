@@ -682,16 +682,16 @@ const CONVERSATION: &str = "aaaaaaaa-2222-4333-8444-555555555555";
 #[test]
 fn every_example_is_read_and_every_kind_has_one() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/handoff");
-    let mut kinds = std::collections::BTreeSet::new();
+    let mut configured = std::collections::BTreeSet::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let config = Config::parse(&std::fs::read_to_string(&path).unwrap())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(!config.handoff.connectors.is_empty(), "{}", path.display());
-        kinds.extend(config.handoff.connectors.into_iter().map(|table| table.kind));
+        configured.extend(config.handoff.connectors.into_iter().map(|table| table.kind));
     }
     let all: std::collections::BTreeSet<String> = kinds().map(str::to_owned).collect();
-    assert_eq!(kinds, all);
+    assert_eq!(configured, all);
     let readme = include_str!("../README.md");
     assert!(kinds().all(|kind| readme.contains(&format!("`{kind}`"))), "the README names every kind");
 }

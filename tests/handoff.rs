@@ -584,7 +584,7 @@ impl House {
             policies: Policies::new([], Arc::new(common::NoDesk)),
             demo: false,
         };
-        let router = console::routes(Arc::new(console));
+        let router = api::routes(Arc::new(console));
         let serving = tokio::spawn(http::serve(intake, listener, router, Arc::new(Semaphore::new(100))));
         Self { board, outbox, address, lines: Mutex::default(), said, tasks: vec![hands_off, serving] }
     }
@@ -686,7 +686,7 @@ fn settings(name: &str, url: &str) -> webhook::Settings {
 
 fn connector(settings: &webhook::Settings) -> Arc<dyn Connector> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    webhook::connector(settings).unwrap()
+    Arc::new(webhook::Webhook::new(settings, Arc::new(SystemClock)).unwrap())
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test's transfers are dated with the day it runs")]

@@ -144,8 +144,8 @@ pub(super) mod tests {
     use super::*;
     use crate::connectors::Answer;
     use warmline_core::{
-        packet::{CallContext, Consent, Conversation, Full, Provenance, Trend, Trigger},
-        policy::{Advice, Cue, Notice},
+        packet::{Advice, CallContext, Consent, Conversation, Full, Provenance, Trend, Trigger},
+        policy::{Cue, Notice},
         transfer::{Failure, Plan},
     };
 
