@@ -13,9 +13,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, de::IgnoredAny};
 use toml::{Spanned, de::DeTable};
 
-pub use crate::connectors::settings::Secret;
+pub use crate::connectors::Secret;
 use crate::{
-    connectors::{Connector, ConnectorTable, World},
+    connectors::{Connector, Environment, registry::ConnectorTable},
     ledger::Place,
     media_in::{Door, Gate, Role, Token, gate::SOURCES, rtp::Port},
     outbox,
@@ -414,10 +414,10 @@ impl Config {
     ///
     /// # Errors
     /// When a secret cannot be read, or is none of its kind.
-    pub fn connectors(&self, world: &World<'_>) -> Result<Vec<Arc<dyn Connector>>, ConfigError> {
+    pub fn connectors(&self, environment: &Environment<'_>) -> Result<Vec<Arc<dyn Connector>>, ConfigError> {
         let connect = |table: &ConnectorTable| {
             let line = table.line;
-            table.connect(world).map_err(|reason| ConfigError::Line { line, reason })
+            table.connect(environment).map_err(|reason| ConfigError::Line { line, reason })
         };
         self.handoff.connectors.iter().map(connect).collect()
     }
@@ -536,7 +536,7 @@ impl Config {
         }
         for connector in &self.handoff.connectors {
             let meaning = "what hands callers over; those behind it are tried if it cannot";
-            lines.push((format!("handoff.connector {}", connector.name), connector.words(), meaning));
+            lines.push((format!("handoff.connector {}", connector.name), connector.describe(), meaning));
         }
         lines
     }

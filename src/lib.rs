@@ -2,6 +2,8 @@
 //!
 //! Data flows down this list; a module knows only the modules above it. What one call is lives in `warmline-core`.
 
+pub mod clock;
+
 pub mod switchboard;
 
 pub mod media_in;

@@ -18,11 +18,9 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use warmline::{
+    clock::SystemClock,
     config::Config,
-    connectors::{
-        Answer, Connector, Failure, HandBack, Offer, World,
-        settings::{KINDS, Secret},
-    },
+    connectors::{Answer, Connector, Environment, Failure, HandBack, Offer, Secret, registry::kinds},
 };
 use warmline_core::{
     packet::{Advice, CallContext, Consent, ContextPacket, Conversation, Full, Provenance, Trend, Trigger},
@@ -132,7 +130,7 @@ async fn an_update_of_which_twilio_said_nothing_is_read_from_the_call_and_its_ch
         })
         .await;
         let twilio = fake.connector(&twilio_table("+15550100", ""));
-        assert_eq!(twilio.read_again(&offer("q", CALL)).await.map_err(Kind::of), expected, "{status}");
+        assert_eq!(twilio.query_status(&offer("q", CALL)).await.map_err(Kind::of), expected, "{status}");
     }
 }
 
@@ -185,10 +183,10 @@ async fn what_asterisk_answers_says_what_became_of_the_channel() {
     let ari = fake.connector(ARI);
     assert_eq!(ari.offer(&offer("q", "elsewhere")).await, Ok(Answer::CallerGone));
     assert_eq!(ari.offer(&offer("q", "there")).await.map_err(Kind::of), Err(Kind::Never), "409");
-    assert_eq!(ari.read_again(&offer("q", "there")).await, Ok(Some(Answer::Accepted)));
-    assert_eq!(ari.read_again(&offer("q", "elsewhere")).await, Ok(Some(Answer::CallerGone)));
+    assert_eq!(ari.query_status(&offer("q", "there")).await, Ok(Some(Answer::Accepted)));
+    assert_eq!(ari.query_status(&offer("q", "elsewhere")).await, Ok(Some(Answer::CallerGone)));
     let fake = Receiver::ari("there", true).await;
-    assert_eq!(fake.connector(ARI).read_again(&offer("q", "there")).await, Ok(None), "still in Stasis");
+    assert_eq!(fake.connector(ARI).query_status(&offer("q", "there")).await, Ok(None), "still in Stasis");
     for (status, expected) in
         [(412, Kind::Again(None)), (422, Kind::Never), (401, Kind::Never), (500, Kind::Again(Some(2)))]
     {
@@ -231,9 +229,9 @@ async fn a_media_socket_hands_back_with_the_brief_as_variables() {
         }
     }
     let socket = Arc::new(Socket(Mutex::default()));
-    let world = World { secret: &secret, hand_back: Arc::clone(&socket) as Arc<dyn HandBack> };
+    let environment = Environment { hand_back: Arc::clone(&socket) as Arc<dyn HandBack>, ..environment() };
     let config = Config::parse("[[handoff.connector]]\nkind = \"stream\"").unwrap();
-    let stream = config.connectors(&world).unwrap().remove(0);
+    let stream = config.connectors(&environment).unwrap().remove(0);
     assert_eq!(stream.offer(&offer(&EVIL.repeat(40), "c~2")).await, Ok(Answer::Accepted));
     assert_eq!(stream.offer(&offer("q", "gone")).await, Err(Failure::Never("there is no such call".into())));
     let (call, variables) = socket.0.lock().unwrap().remove(0);
@@ -260,7 +258,7 @@ async fn a_channel_is_redirected_with_its_context_and_others_answers_are_passed_
     assert_eq!(context["transfer_id"], TRANSFER);
     let to = ["Context", "Exten", "Priority"].map(|key| said[4][key].as_str());
     assert_eq!(to, ["humans", "s", "1"]);
-    assert_eq!(ami.read_again(&offer).await, Ok(Some(Answer::Accepted)), "it is where it should go");
+    assert_eq!(ami.query_status(&offer).await, Ok(Some(Answer::Accepted)), "it is where it should go");
 }
 
 #[tokio::test]
@@ -268,7 +266,7 @@ async fn no_id_or_target_ends_a_line_of_the_manager() {
     let pbx = Pbx::asterisk("there").await;
     let ami = pbx.connector(AMI);
     assert_eq!(ami.offer(&offer("q", "elsewhere")).await, Ok(Answer::CallerGone));
-    assert_eq!(ami.read_again(&offer("q", "elsewhere")).await, Ok(Some(Answer::CallerGone)));
+    assert_eq!(ami.query_status(&offer("q", "elsewhere")).await, Ok(Some(Answer::CallerGone)));
     let before = pbx.said().len();
     for channel in [EVIL, "a\r\nAction: Originate", "a\nb", "a b", "a,b", "a*", "/^PJSIP/", "", "\u{e9}"] {
         let mut offer = offer("q", "there");
@@ -310,7 +308,7 @@ async fn a_call_is_transferred_by_freeswitch_with_its_context_in_variables() {
     let uuid = "8f7d2a4e-8a2b-4c3d-9e4f-5a6b7c8d9e0f";
     let pbx = Pbx::freeswitch(uuid).await;
     let esl = pbx.connector(ESL);
-    assert_eq!(esl.read_again(&offer("q", uuid)).await, Ok(None), "not transferred yet");
+    assert_eq!(esl.query_status(&offer("q", uuid)).await, Ok(None), "not transferred yet");
     assert_eq!(esl.offer(&offer(&EVIL.repeat(20), uuid)).await, Ok(Answer::Accepted));
     let mut said: Vec<String> = pbx.said().iter().map(|message| message["Command"].clone()).collect();
     said.drain(..3); // What was read before.
@@ -320,8 +318,8 @@ async fn a_call_is_transferred_by_freeswitch_with_its_context_in_variables() {
     let context = STANDARD.decode(said[4].strip_prefix(&set("context", "")).unwrap()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&context).unwrap()["reason"], "frustration");
     assert_eq!(said[5..], [set("transfer", TRANSFER), format!("api uuid_transfer {uuid} 5000 XML default")]);
-    assert_eq!(esl.read_again(&offer("q", uuid)).await, Ok(Some(Answer::Accepted)));
-    assert_eq!(esl.read_again(&offer("q", "gone")).await, Ok(Some(Answer::CallerGone)));
+    assert_eq!(esl.query_status(&offer("q", uuid)).await, Ok(Some(Answer::Accepted)));
+    assert_eq!(esl.query_status(&offer("q", "gone")).await, Ok(Some(Answer::CallerGone)));
     assert_eq!(esl.offer(&offer("q", "gone")).await, Ok(Answer::CallerGone));
 }
 
@@ -339,7 +337,7 @@ async fn no_id_or_target_ends_a_command_of_freeswitch() {
         assert_eq!(esl.offer(&offer).await.map_err(Kind::of), Err(Kind::Never), "{word:?}");
     }
     assert!(pbx.said().is_empty());
-    let wrong = World { secret: &|_| Ok("wrong".into()), ..world() };
+    let wrong = Environment { secret: &|_| Ok("wrong".into()), ..environment() };
     let source = format!("[[handoff.connector]]\n{ESL}\naddress = \"{}\"", pbx.address);
     let wrong = Config::parse(&source).unwrap().connectors(&wrong).unwrap().remove(0);
     assert_eq!(wrong.offer(&offer("q", "there")).await.map_err(Kind::of), Err(Kind::Never));
@@ -352,9 +350,9 @@ async fn genesys_gets_the_context_on_the_caller_and_replaces_the_agent() {
     let fake = Receiver::genesys(Arc::default()).await;
     let genesys = fake.connector(GENESYS);
     let offer = offer(&EVIL.repeat(20), CONVERSATION);
-    assert_eq!(genesys.read_again(&offer).await, Ok(None));
+    assert_eq!(genesys.query_status(&offer).await, Ok(None));
     assert_eq!(genesys.offer(&offer).await, Ok(Answer::Accepted));
-    assert_eq!(genesys.read_again(&offer).await, Ok(Some(Answer::Accepted)));
+    assert_eq!(genesys.query_status(&offer).await, Ok(Some(Answer::Accepted)));
     let seen = fake.seen();
     let asked: Vec<String> = seen.iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect();
     let base = format!("/api/v2/conversations/calls/{CONVERSATION}");
@@ -427,7 +425,7 @@ async fn telnyx_carries_out_a_command_once_however_often_it_is_told() {
     let telnyx = fake.connector(TELNYX);
     let mut offer = offer(&EVIL.repeat(30), "v3:abc-_1");
     assert_eq!(telnyx.offer(&offer).await, Ok(Answer::Accepted));
-    assert_eq!(telnyx.read_again(&offer).await, Ok(Some(Answer::Accepted)));
+    assert_eq!(telnyx.query_status(&offer).await, Ok(Some(Answer::Accepted)));
     assert_eq!(ids.lock().unwrap().len(), 1, "told twice, carried out once");
     offer.attempt = 2;
     assert_eq!(telnyx.offer(&offer).await, Ok(Answer::Accepted));
@@ -462,7 +460,7 @@ async fn a_jambonz_call_fetches_new_verbs_from_a_hook_that_knows_the_transfer() 
     let hook = format!("https://hooks.example/humans?lang=de&transfer={TRANSFER}&ref={UUI}");
     assert_eq!(fake.seen()[0].json(), json!({"call_hook": {"url": hook, "method": "POST"}}));
     assert_eq!(jambonz.offer(&offer(EVIL, "../call-1")).await, Ok(Answer::CallerGone));
-    assert_eq!(jambonz.read_again(&offer("q", "call-1")).await, Ok(Some(Answer::CallerGone)));
+    assert_eq!(jambonz.query_status(&offer("q", "call-1")).await, Ok(Some(Answer::CallerGone)));
 }
 
 // NATS, against the server itself
@@ -486,7 +484,7 @@ async fn jetstream_keeps_a_transfer_once_however_often_it_is_told() {
     let stream = context.create_stream(config).await.unwrap();
     let offer = offer(EVIL, "a.b > *\r\nPUB x 0");
     assert_eq!(nats.offer(&offer).await, Ok(Answer::Accepted));
-    assert_eq!(nats.read_again(&offer).await, Ok(Some(Answer::Accepted)));
+    assert_eq!(nats.query_status(&offer).await, Ok(Some(Answer::Accepted)));
     let message = stream.direct_get(1).await.unwrap();
     assert_eq!(message.subject.as_str(), "calls.a_b______PUB_x_0.frustration");
     assert_eq!(message.headers.get("Nats-Msg-Id").unwrap().as_str(), TRANSFER);
@@ -507,7 +505,7 @@ async fn nats_without_a_stream_tells_whoever_listens_and_refuses_a_wrong_token()
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(connector(&table).offer(&offer("q", "c~2")).await, Ok(Answer::Accepted));
     assert_eq!(heard.next().await.unwrap().subject.as_str(), "calls.c.frustration");
-    let wrong = World { secret: &|_| Ok("wrong".into()), ..world() };
+    let wrong = Environment { secret: &|_| Ok("wrong".into()), ..environment() };
     let config = Config::parse(&format!("[[handoff.connector]]\n{table}")).unwrap();
     let wrong = config.connectors(&wrong).unwrap().remove(0);
     assert_eq!(wrong.offer(&offer("q", "c")).await.map_err(Kind::of), Err(Kind::Never));
@@ -531,8 +529,8 @@ async fn a_chat_message_mentions_nobody_and_tells_nothing_personal() {
             "[[handoff.connector]]\nkind = \"chat\"\nurl = {{ env = \"S\" }}\nallow_private = true\n{more}"
         );
         let url = format!("{}services/T0/B0/x", fake.url);
-        let world = World { secret: &|_| Ok(url.clone()), ..world() };
-        Config::parse(&source).unwrap().connectors(&world).unwrap().remove(0)
+        let environment = Environment { secret: &|_| Ok(url.clone()), ..environment() };
+        Config::parse(&source).unwrap().connectors(&environment).unwrap().remove(0)
     };
     let text = "<!channel> <https://evil.example|click> *bold*";
     let mut offer = offer(text, "CA-personal");
@@ -580,7 +578,7 @@ async fn pagerduty_opens_one_incident_a_call_and_resolves_it() {
     let mut offer = offer(&EVIL.repeat(100), "CA-1");
     offer.call = "C".repeat(400);
     assert_eq!(pager.offer(&offer).await, Ok(Answer::Accepted));
-    assert_eq!(pager.read_again(&offer).await, Ok(Some(Answer::Accepted)));
+    assert_eq!(pager.query_status(&offer).await, Ok(Some(Answer::Accepted)));
     pager.cancel(&offer).await;
     let seen: Vec<Value> = fake.seen().iter().map(Seen::json).collect();
     let of = |key: &str| seen.iter().map(|body| body[key].clone()).collect::<Vec<_>>();
@@ -656,7 +654,7 @@ fn connectors_keep_their_order_their_names_and_their_queues() {
         twilio_table("queue:humans", "")
     );
     let config = Config::parse(&source).unwrap();
-    let connectors = config.connectors(&world()).unwrap();
+    let connectors = config.connectors(&environment()).unwrap();
     let names: Vec<&str> = connectors.iter().map(|c| c.name()).collect();
     assert_eq!(names, ["billing", "stream"]);
     let serve = |queue| connectors.iter().map(|c| c.serves(queue)).collect::<Vec<_>>();
@@ -668,7 +666,7 @@ fn connectors_keep_their_order_their_names_and_their_queues() {
     let words =
         explained.iter().map(|(name, value, _)| format!("{name} = {value}")).collect::<Vec<_>>().join("\n");
     assert!(words.contains("handoff.connector billing = twilio → queue:humans by api.twilio.com, ref packet of at most 36 bytes, callers of billing only"), "{words}");
-    let none = World { secret: &|_| Err("no such variable".into()), ..world() };
+    let none = Environment { secret: &|_| Err("no such variable".into()), ..environment() };
     let error = config.connectors(&none).err().unwrap().to_string();
     assert_eq!(
         error,
@@ -684,18 +682,18 @@ const CONVERSATION: &str = "aaaaaaaa-2222-4333-8444-555555555555";
 #[test]
 fn every_example_is_read_and_every_kind_has_one() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/handoff");
-    let mut kinds = std::collections::BTreeSet::new();
+    let mut configured = std::collections::BTreeSet::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let config = Config::parse(&std::fs::read_to_string(&path).unwrap())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(!config.handoff.connectors.is_empty(), "{}", path.display());
-        kinds.extend(config.handoff.connectors.into_iter().map(|table| table.kind));
+        configured.extend(config.handoff.connectors.into_iter().map(|table| table.kind));
     }
-    let all: std::collections::BTreeSet<String> = KINDS.iter().map(|kind| (*kind).to_owned()).collect();
-    assert_eq!(kinds, all);
+    let all: std::collections::BTreeSet<String> = kinds().map(str::to_owned).collect();
+    assert_eq!(configured, all);
     let readme = include_str!("../README.md");
-    assert!(KINDS.iter().all(|kind| readme.contains(&format!("`{kind}`"))), "the README names every kind");
+    assert!(kinds().all(|kind| readme.contains(&format!("`{kind}`"))), "the README names every kind");
 }
 
 fn twilio_table(target: &str, more: &str) -> String {
@@ -774,13 +772,13 @@ impl HandBack for Nowhere {
     }
 }
 
-fn world() -> World<'static> {
-    World { secret: &secret, hand_back: Arc::new(Nowhere) }
+fn environment() -> Environment<'static> {
+    Environment { secret: &secret, hand_back: Arc::new(Nowhere), clock: Arc::new(SystemClock) }
 }
 
 fn connector(table: &str) -> Arc<dyn Connector> {
     let config = Config::parse(&format!("[[handoff.connector]]\n{table}")).unwrap();
-    config.connectors(&world()).unwrap().remove(0)
+    config.connectors(&environment()).unwrap().remove(0)
 }
 
 /// A request as a receiver saw it.

@@ -34,6 +34,7 @@ use tokio::{
 };
 use warmline::{
     api::{self, Console, Policies, Ring, Sessions},
+    clock::{Clock, SteadyClock, SystemClock},
     connectors::{Connector, webhook},
     ledger::{Ledger, Place, verify},
     media_in::{Gate, Intake, Patience, Role, Token, http},
@@ -46,7 +47,6 @@ use warmline_core::{
     media::{Encoding, Format},
     policy::{Notice, Policy},
     score::{ScoreError, ScoreRequest, Scores},
-    transfer::UnixMillis,
     units::{Pii, SampleRate},
 };
 use warmline_wire::Start;
@@ -562,7 +562,8 @@ impl House {
         let hears = Arc::clone(&said);
         let told = Box::new(move |line: &Value| hears.lock().unwrap().push(line.clone()));
         let settings = outbox::Settings { deadline: Duration::from_secs(4), ..outbox::Settings::default() };
-        let outbox = Outbox::new(ledger, connectors, settings, policy.clone(), now(), told);
+        let clock = Arc::new(SteadyClock::starting_at(SystemClock.now()));
+        let outbox = Outbox::new(ledger, connectors, settings, policy.clone(), clock, told);
         let config = Arc::new(CallConfig { policy, stages: None });
         let limits = Limits { calls: 300, calls_per_shard: 300 };
         let events = Arc::new(Ear(Arc::clone(&outbox)));
@@ -685,15 +686,10 @@ fn settings(name: &str, url: &str) -> webhook::Settings {
 
 fn connector(settings: &webhook::Settings) -> Arc<dyn Connector> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    webhook::connector(settings).unwrap()
+    Arc::new(webhook::Webhook::new(settings, Arc::new(SystemClock)).unwrap())
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test's transfers are dated with the day it runs")]
-fn now() -> UnixMillis {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap())
-}
-
 #[allow(clippy::print_stderr, reason = "the table is what is looked at")]
 fn print(lines: &[String]) {
     lines.iter().for_each(|line| eprintln!("{line}"));

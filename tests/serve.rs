@@ -29,6 +29,7 @@ use tokio_tungstenite::{
 };
 use warmline::{
     api::{self, Console, LOGIN_FAILURES_MAX, Policies, Ring, Sessions},
+    clock::SteadyClock,
     ledger::{Ledger, Place},
     media_in::{
         Door, Gate, Intake, Patience, Role, Token,
@@ -452,7 +453,8 @@ impl House {
         let ledger = Arc::new(Ledger::open(Place::Memory).unwrap());
         let policy = Policy::parse("version = \"story\"").unwrap();
         let told = Box::new(|_: &serde_json::Value| {});
-        let outbox = Outbox::new(ledger, Vec::new(), Default::default(), policy, UnixMillis(0), told);
+        let clock = Arc::new(SteadyClock::starting_at(UnixMillis(0)));
+        let outbox = Outbox::new(ledger, Vec::new(), Default::default(), policy, clock, told);
         let console = Console {
             intake: Arc::clone(&intake),
             ring,

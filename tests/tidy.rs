@@ -29,7 +29,7 @@ const CORE: Layers = Layers {
 
 const SERVER: Layers = Layers {
     folder: "src",
-    modules: &["switchboard", "media_in", "ledger", "connectors", "outbox", "api", "config"],
+    modules: &["clock", "switchboard", "media_in", "ledger", "connectors", "outbox", "api", "config"],
     others: &["lib", "main", "cli"],
 };
 

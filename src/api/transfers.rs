@@ -19,7 +19,7 @@ use crate::{
     connectors::Answer,
     ledger::{Filter, LedgerError, Record, Verdict, entries},
     media_in::{Role, http::problem},
-    outbox::{Ask, Refusal},
+    outbox::{Refusal, Request},
     switchboard::{Command, Untold},
 };
 use warmline_core::{
@@ -88,7 +88,7 @@ async fn list(
     records.extend(under_way.iter().filter(|record| matches(record)).cloned());
     records.sort_by(|a, b| (b.created_at, a.life.id()).cmp(&(a.created_at, b.life.id())));
     records.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
-    let told: Vec<Value> = records.iter().map(|record| console.outbox.tell_of(record)).collect();
+    let told: Vec<Value> = records.iter().map(|record| console.outbox.view(record)).collect();
     Json(json!({ "transfers": told })).into_response()
 }
 
@@ -130,7 +130,7 @@ async fn one(State(console): House, Path(id): Path<String>, uri: Uri, headers: H
         return Json(told).into_response();
     }
     match console.outbox.ledger().read(move |connection| Record::find(connection, &id)).await {
-        Ok(Some(record)) => Json(console.outbox.tell_of(&record)).into_response(),
+        Ok(Some(record)) => Json(console.outbox.view(&record)).into_response(),
         Ok(None) => no_transfer(),
         Err(error) => unread(&error),
     }
@@ -154,7 +154,7 @@ async fn claim(
         Err(refused) => return refused,
     };
     let who = said.by.map_or_else(|| role.name().to_owned(), |by| short(&by, NAME_MAX));
-    answer(console.outbox.ask(&id, Ask::Claim, &who).await)
+    answer(console.outbox.request(&id, Request::Claim, &who).await)
 }
 
 #[derive(Deserialize)]
@@ -192,7 +192,7 @@ async fn outcome(
             return problem(StatusCode::BAD_REQUEST, "no outcome", detail);
         }
     };
-    answer(console.outbox.ask(&id, Ask::Outcome(told), role.name()).await)
+    answer(console.outbox.request(&id, Request::Outcome(told), role.name()).await)
 }
 
 #[derive(Deserialize)]
@@ -217,7 +217,7 @@ async fn verdict(
         };
     let note = said.note.map(|note| short(&note, WORDS_MAX));
     let who = said.by.map_or_else(|| role.name().to_owned(), |by| short(&by, NAME_MAX));
-    answer(console.outbox.ask(&id, Ask::Verdict(said.verdict, note), &who).await)
+    answer(console.outbox.request(&id, Request::Verdict(said.verdict, note), &who).await)
 }
 
 #[derive(Default, Deserialize)]
@@ -240,7 +240,7 @@ async fn dismiss(
     };
     let reason = said.reason.map(|reason| short(&reason, WORDS_MAX)).unwrap_or_default();
     if let Some(id) = console.outbox.of_call(&call) {
-        return answer(console.outbox.ask(&id, Ask::Dismiss(reason), role.name()).await);
+        return answer(console.outbox.request(&id, Request::Dismiss(reason), role.name()).await);
     }
     match console.intake.board.tell(&CallId::new(call.clone()), Command::Outcome(Outcome::CameToNothing)) {
         Ok(()) => {

@@ -3,12 +3,14 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Args, Subcommand};
-use warmline::ledger::{Whom, forget, open_existing, verify};
-use warmline_core::{transfer::UnixMillis, units::Pii};
+use warmline::{
+    clock::{Clock, SystemClock},
+    ledger::{Whom, forget, open_existing, verify},
+};
+use warmline_core::units::Pii;
 
 use super::NO;
 
@@ -90,7 +92,7 @@ pub(super) fn run_forget(arguments: &Forget) -> anyhow::Result<u8> {
         (None, None) => anyhow::bail!("say --call ID or --caller NUMBER"),
     };
     let mut connection = open_existing(&arguments.ledger)?;
-    let receipt = forget(&mut connection, &whom, now(), "command")?;
+    let receipt = forget(&mut connection, &whom, SystemClock.now(), "command")?;
     let mut out = io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string(&receipt)?)?;
@@ -110,10 +112,4 @@ pub(super) fn run_forget(arguments: &Forget) -> anyhow::Result<u8> {
     }
     let found = receipt.calls + receipt.transfers + receipt.missed + receipt.entries > 0;
     Ok(if found { 0 } else { NO })
-}
-
-fn now() -> UnixMillis {
-    #[allow(clippy::disallowed_methods, reason = "a receipt is dated with the moment it is written")]
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use clap::Args;
 use serde_json::{Value, json};
-use warmline::connectors::{HandBack, World};
+use warmline::{
+    clock::SystemClock,
+    connectors::{Environment, HandBack},
+};
 use warmline_core::score::Card;
 
 use super::{FAILED, scoring::ScoringArguments};
@@ -91,9 +94,14 @@ fn configured(arguments: &Arguments, findings: &mut Vec<Finding>) -> ScoringArgu
                 let result = super::serve::tls(&config).map(|_| "certificate and key belong together".into());
                 findings.push(Finding { what: "tls", result });
             }
-            let world = World { secret: &super::serve::secret, hand_back: Arc::new(NoCalls) };
+            let environment = Environment {
+                secret: &super::serve::secret,
+                hand_back: Arc::new(NoCalls),
+                clock: Arc::new(SystemClock),
+            };
             for table in &config.handoff.connectors {
-                let result = table.connect(&world).map(|_| format!("{}: its secrets are read", table.name));
+                let result =
+                    table.connect(&environment).map(|_| format!("{}: its secrets are read", table.name));
                 findings.push(Finding { what: "connector", result: result.map_err(anyhow::Error::msg) });
             }
             super::serve::scoring(&arguments.scoring, &config)

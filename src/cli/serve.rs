@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, Weak},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -19,8 +19,9 @@ use tokio::{
 };
 use warmline::{
     api::{self, Console, Policies, Ring, Sessions},
+    clock::{Clock, SteadyClock, SystemClock},
     config::{Config, Secret},
-    connectors::{HandBack, Page, World},
+    connectors::{Environment, HandBack, page::Page},
     ledger::{Ledger, Place},
     media_in::{Intake, Patience, audiosocket, http, rtp, tls::Tls, websocket},
     outbox::Outbox,
@@ -70,8 +71,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     // Whoever makes a TLS client or listener finds it; a second one in a process changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let way_back = Arc::new(WayBack::default());
-    let mut connectors = config
-        .connectors(&World { secret: &secret, hand_back: Arc::clone(&way_back) as Arc<dyn HandBack> })?;
+    let mut connectors = config.connectors(&Environment {
+        secret: &secret,
+        hand_back: Arc::clone(&way_back) as Arc<dyn HandBack>,
+        clock: Arc::new(SystemClock),
+    })?;
     let tls = tls(&config)?.map(Arc::new);
     let runtime = scoring.runtime()?;
     let (call_config, models) = scoring.call_config(&scoring.policy()?)?;
@@ -85,7 +89,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    let epoch = epoch();
+    // Differs from one start to the next.
+    let start = SystemClock.now();
+    let epoch = start.0;
     let ring = Ring::new(epoch);
     let limits = Limits { calls: config.limits.calls, calls_per_shard: config.limits.calls_per_shard };
     let place = config.ledger();
@@ -107,7 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         connectors,
         config.outbox(),
         call_config.policy.clone(),
-        UnixMillis(epoch),
+        Arc::new(SteadyClock::starting_at(start)),
         Box::new(move |line| told.say(line.to_string())),
     );
     let events = Arc::new(Both(Arc::clone(&ring), Arc::clone(&outbox)));
@@ -338,12 +344,4 @@ pub(super) fn secret(secret: &Secret) -> Result<String, String> {
             fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
         }
     }
-}
-
-/// Differs from one start to the next: milliseconds of Unix time.
-fn epoch() -> u64 {
-    #[allow(clippy::disallowed_methods, reason = "names calls and events, dates nothing")]
-    let now = SystemTime::now();
-    now.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2))
 }

@@ -9,17 +9,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Answer, Carries, Connector, Failure, Offer, Tier,
-    http::Http,
-    settings::{self, KeyFault, Secret, Settings, World},
+    Answer, Carries, Connector, Environment, Failure, KeyFault, Kind, Offer, Secret, Tier, http::Http,
+    settings,
 };
 
 /// Bytes of a message's text: Slack shows no more of one block.
 pub const TEXT_MAX: usize = 3_000;
-
-/// The keys of a brief that say nothing about a person: what a channel full of people may read.
-pub const IMPERSONAL: [&str; 7] =
-    ["transfer_id", "reason", "score", "queue", "since_s", "at_s", "packet_url"];
 
 /// `kind = "chat"`.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,7 +33,7 @@ pub struct ChatTable {
     pub timeout_s: f64,
 }
 
-impl Settings for ChatTable {
+impl Kind for ChatTable {
     fn check(&self) -> Result<(), KeyFault> {
         settings::timeout(self.timeout_s).map(|_| ())
     }
@@ -55,8 +50,8 @@ impl Settings for ChatTable {
         true
     }
 
-    fn connect(&self, world: &World<'_>) -> Result<Arc<dyn Connector>, String> {
-        let url = world.secret("url", &self.url)?;
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
+        let url = environment.secret("url", &self.url)?;
         let (http, url) = settings::http(&url, self.allow_private, self.timeout_s)
             .map_err(|_| "`url` is secret and no address: expected https://…".to_owned())?;
         Ok(Arc::new(Chat { personal: self.personal, http, url }))
@@ -70,21 +65,6 @@ pub struct Chat {
     personal: bool,
     http: Http,
     url: Url,
-}
-
-/// What of an offer's brief fits and may be told.
-pub(super) fn told(
-    offer: &Offer,
-    personal: bool,
-    bytes_max: usize,
-    size: &dyn Fn(&BTreeMap<String, String>) -> usize,
-) -> BTreeMap<String, String> {
-    let may = |brief: &BTreeMap<String, String>| {
-        let mut brief = brief.clone();
-        brief.retain(|key, _| personal || IMPERSONAL.contains(&key.as_str()));
-        brief
-    };
-    may(&offer.brief_within(bytes_max, &|brief| size(&may(brief))))
 }
 
 /// Slack's own escaping; with it nobody is mentioned (`<!channel>`) and no link is made that is not ours.
@@ -118,7 +98,7 @@ fn text(brief: &BTreeMap<String, String>) -> String {
 
 impl Chat {
     async fn post(&self, offer: &Offer) -> Result<Answer, Failure> {
-        let text = text(&told(offer, self.personal, TEXT_MAX, &|brief| text(brief).len()));
+        let text = text(&offer.brief_for_alert(self.personal, TEXT_MAX, &|brief| text(brief).len()));
         let request = self.http.client().post(self.url.clone()).json(&json!({ "text": text }));
         let reply = self.http.send(request, offer.remaining).await?;
         if reply.status.is_success() { Ok(Answer::Accepted) } else { Err(reply.failure("the chat")) }
@@ -143,7 +123,7 @@ impl Connector for Chat {
     }
 
     /// A line that stands there twice does no harm; one that is missing does.
-    fn read_again<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         self.post(offer).map(|answer| answer.map(Some)).boxed()
     }
 }

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    Answer, Carries, Connector, Failure, Offer, Tier,
+    Answer, Carries, Connector, Environment, Failure, KeyFault, Kind, Offer, Secret, Tier,
     http::{Http, Reply, form, join},
-    settings::{self, KeyFault, Secret, Settings, World},
+    settings,
 };
 
 /// Bytes of all attributes together, as JSON.
@@ -64,7 +64,7 @@ fn target(text: &str) -> Result<Value, String> {
     }
 }
 
-impl Settings for GenesysTable {
+impl Kind for GenesysTable {
     fn check(&self) -> Result<(), KeyFault> {
         let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b);
         if !self.region.contains('.') || !self.region.bytes().all(good) {
@@ -85,11 +85,11 @@ impl Settings for GenesysTable {
         CARRIES
     }
 
-    fn connect(&self, world: &World<'_>) -> Result<Arc<dyn Connector>, String> {
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
         let at = |host: &str| self.url.clone().unwrap_or_else(|| format!("https://{host}.{}", self.region));
         let (http, api) = settings::http(&at("api"), self.allow_private, self.timeout_s)?;
         let (_, login) = settings::http(&at("login"), self.allow_private, self.timeout_s)?;
-        let secret = world.secret("secret", &self.secret)?;
+        let secret = environment.secret("secret", &self.secret)?;
         Ok(Arc::new(Genesys { table: self.clone(), secret, http, api, login, token: Mutex::new(None) }))
     }
 }
@@ -158,7 +158,7 @@ impl Genesys {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form(&[("grant_type", "client_credentials")]));
         // A token may be asked for twice: whatever happens here, no caller was moved.
-        let reply = self.http.send(request, offer.remaining).await.map_err(repeatable)?;
+        let reply = self.http.send(request, offer.remaining).await.map_err(Failure::repeatable)?;
         let answer = reply.json();
         match (answer.get("access_token").and_then(Value::as_str), reply.status.is_success()) {
             (Some(token), true) => {
@@ -171,7 +171,7 @@ impl Genesys {
             (_, false) if reply.status.as_u16() == 400 => {
                 Err(Failure::Never("Genesys refuses the OAuth client (400)".into()))
             }
-            (_, false) => Err(repeatable(reply.failure("Genesys"))),
+            (_, false) => Err(reply.failure("Genesys").repeatable()),
         }
     }
 
@@ -198,11 +198,12 @@ impl Genesys {
 
     async fn conversation(&self, offer: &Offer) -> Result<Option<Conversation>, Failure> {
         let url = self.url(offer, &[])?;
-        let reply = self.send(&|| self.http.client().get(url.clone()), offer).await.map_err(repeatable)?;
+        let reply =
+            self.send(&|| self.http.client().get(url.clone()), offer).await.map_err(Failure::repeatable)?;
         match reply.status.as_u16() {
             404 => Ok(None),
             200..=299 => Ok(Some(Conversation::read(&reply))),
-            _ => Err(repeatable(reply.failure("Genesys"))),
+            _ => Err(reply.failure("Genesys").repeatable()),
         }
     }
 
@@ -220,9 +221,9 @@ impl Genesys {
         let attributes = json!({ "attributes": attributes(offer, other) });
         let url = self.url(offer, &["participants", caller, "attributes"])?;
         let set = self.send(&|| self.http.client().patch(url.clone()).json(&attributes), offer).await;
-        let set = set.map_err(repeatable)?;
+        let set = set.map_err(Failure::repeatable)?;
         if !set.status.is_success() {
-            return Err(repeatable(set.failure("Genesys")));
+            return Err(set.failure("Genesys").repeatable());
         }
         let url = self.url(offer, &["participants", other, "replace"])?;
         let reply = self.send(&|| self.http.client().post(url.clone()).json(&body), offer).await?;
@@ -252,14 +253,6 @@ impl Genesys {
     }
 }
 
-/// A failure of what may be said again without moving anybody.
-fn repeatable(failure: Failure) -> Failure {
-    match failure {
-        Failure::Unknown(why) => Failure::Again { after: None, why },
-        Failure::Again { .. } | Failure::Never(_) => failure,
-    }
-}
-
 fn attributes(offer: &Offer, replaces: &str) -> BTreeMap<String, String> {
     let named = |brief: &BTreeMap<String, String>| {
         let pairs = brief.iter().map(|(key, value)| (format!("warmline_{key}"), value.clone()));
@@ -285,7 +278,7 @@ impl Connector for Genesys {
         self.replace(offer).boxed()
     }
 
-    fn read_again<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         self.read(offer).boxed()
     }
 }

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Carries, Connector, Failure, Offer, Tier,
+    Answer, Carries, Connector, Environment, Failure, KeyFault, Kind, Offer, Secret, Tier,
     http::{Http, join},
-    settings::{self, KeyFault, Secret, Settings, World, place},
+    settings::{self, place},
 };
 use warmline_core::packet::REF_LEN;
 
@@ -35,7 +35,7 @@ pub struct JambonzTable {
     pub timeout_s: f64,
 }
 
-impl Settings for JambonzTable {
+impl Kind for JambonzTable {
     fn check(&self) -> Result<(), KeyFault> {
         settings::address(&self.url, self.allow_private).map_err(|reason| ("url", reason))?;
         settings::address(&self.target, self.allow_private).map_err(|reason| ("target", reason))?;
@@ -53,9 +53,9 @@ impl Settings for JambonzTable {
         CARRIES
     }
 
-    fn connect(&self, world: &World<'_>) -> Result<Arc<dyn Connector>, String> {
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
         let (http, url) = settings::http(&self.url, self.allow_private, self.timeout_s)?;
-        let secret = world.secret("secret", &self.secret)?;
+        let secret = environment.secret("secret", &self.secret)?;
         Ok(Arc::new(Jambonz { table: self.clone(), secret, http, url }))
     }
 }
@@ -122,7 +122,7 @@ impl Connector for Jambonz {
         self.update(offer).boxed()
     }
 
-    fn read_again<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         self.read(offer).boxed()
     }
 }

@@ -15,8 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Answer, Carries, Connector, Failure, Offer, Tier,
-    settings::{self, KeyFault, Secret, Settings, World},
+    Answer, Carries, Connector, Environment, Failure, KeyFault, Kind, Offer, Secret, Tier, settings,
     socket::host_and_port,
 };
 
@@ -43,7 +42,7 @@ pub struct NatsTable {
     #[serde(default = "prefix")]
     pub subject: String,
     /// Whether a stream must have taken the message; without it nobody knows who heard.
-    #[serde(default = "super::ari::yes")]
+    #[serde(default = "settings::yes")]
     pub jetstream: bool,
     /// How long one attempt may take, seconds.
     #[serde(default = "settings::timeout_s")]
@@ -54,7 +53,7 @@ fn prefix() -> String {
     "calls".into()
 }
 
-impl Settings for NatsTable {
+impl Kind for NatsTable {
     fn check(&self) -> Result<(), KeyFault> {
         host_and_port(&self.address).map_err(|reason| ("address", reason))?;
         if self.user.is_some() && self.secret.is_none() {
@@ -83,8 +82,8 @@ impl Settings for NatsTable {
         true
     }
 
-    fn connect(&self, world: &World<'_>) -> Result<Arc<dyn Connector>, String> {
-        let secret = self.secret.as_ref().map(|secret| world.secret("secret", secret)).transpose()?;
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
+        let secret = self.secret.as_ref().map(|secret| environment.secret("secret", secret)).transpose()?;
         let timeout =
             settings::timeout(self.timeout_s).map_err(|(key, reason)| format!("`{key}` {reason}"))?;
         Ok(Arc::new(Nats { table: self.clone(), secret, timeout, client: Mutex::new(None) }))
@@ -197,7 +196,7 @@ impl Connector for Nats {
     }
 
     /// JetStream counts the same `Nats-Msg-Id` once, so it is said again.
-    fn read_again<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         self.publish(offer).map(|answer| answer.map(Some)).boxed()
     }
 }

@@ -21,7 +21,7 @@ impl Connector for Page {
         Box::pin(ready(Ok(Answer::Ringing)))
     }
 
-    fn read_again<'a>(&'a self, _: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, _: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         Box::pin(ready(Ok(Some(Answer::Ringing))))
     }
 }

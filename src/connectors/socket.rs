@@ -1,4 +1,4 @@
-//! A line-wise TCP conversation with a PBX, within one deadline.
+//! A line-based TCP conversation, bounded by one deadline.
 
 use std::time::Duration;
 
@@ -8,10 +8,51 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Failure, http::Guard};
+use super::{Failure, Offer, http::Guard, settings};
 
 /// Bytes of a line, or of a counted body, that are read; a longer one ends the conversation.
 pub const LINE_MAX: usize = 64 * 1024;
+
+/// Lines of one message; more end the conversation.
+pub const FIELDS_MAX: usize = 512;
+
+/// Why a conversation broke off.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// The peer accepted no bytes before the deadline.
+    #[error("nothing was taken in time")]
+    NotSent,
+    /// The peer sent nothing before the deadline.
+    #[error("no answer in time")]
+    NoAnswer,
+    /// The peer closed the connection.
+    #[error("the connection was closed")]
+    Closed,
+    /// A line is longer than [`LINE_MAX`].
+    #[error("a line of more than {LINE_MAX} bytes")]
+    LongLine,
+    /// A counted body is longer than [`LINE_MAX`].
+    #[error("an answer of {0} bytes: expected at most {LINE_MAX}")]
+    LongBody(usize),
+    /// A message has more than [`FIELDS_MAX`] lines.
+    #[error("a message of more than {FIELDS_MAX} lines")]
+    LongMessage,
+    /// The length of a body is not a number.
+    #[error("Content-Length is {0:?}")]
+    Length(String),
+    /// Other messages came instead of the expected one.
+    #[error("{messages} messages and no {expected} among them")]
+    Missing {
+        /// How many came.
+        messages: usize,
+        /// What was expected.
+        expected: String,
+    },
+    /// The operating system reports an error.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
 
 /// One conversation.
 pub struct Socket {
@@ -20,15 +61,22 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects; everything said later is within the same `timeout`.
+    /// Opens a conversation for an offer: the deadline is the shorter of the connector's time-out and the transfer's remaining time.
     ///
     /// # Errors
     /// [`Failure::Again`] where nobody answers, [`Failure::Never`] where the address may not be called.
-    pub async fn connect(
-        guard: Guard,
-        (host, port): (&str, u16),
-        timeout: Duration,
+    pub async fn open(
+        address: &str,
+        allow_private: bool,
+        timeout_s: f64,
+        offer: &Offer,
     ) -> Result<Self, Failure> {
+        let timeout = settings::timeout(timeout_s).map_or(offer.remaining, |t| t.min(offer.remaining));
+        let address = host_and_port(address).map_err(Failure::Never)?;
+        Self::connect(Guard { allow_private }, address, timeout).await
+    }
+
+    async fn connect(guard: Guard, (host, port): (&str, u16), timeout: Duration) -> Result<Self, Failure> {
         let until = Instant::now() + timeout;
         let again = |why: String| Failure::Again { after: None, why: format!("no connection: {why}") };
         let connecting = async {
@@ -45,27 +93,23 @@ impl Socket {
     /// Sends text as it is.
     ///
     /// # Errors
-    /// In words, when it cannot be sent or time is up.
-    pub async fn send(&mut self, text: &str) -> Result<(), String> {
+    /// When it cannot be sent before the deadline.
+    pub async fn send(&mut self, text: &str) -> Result<(), SocketError> {
         let sent = timeout_at(self.until, self.stream.write_all(text.as_bytes())).await;
-        sent.map_err(|_| "nothing was taken in time".to_owned())?.map_err(|error| error.to_string())
+        Ok(sent.map_err(|_| SocketError::NotSent)??)
     }
 
     /// The next line, without its end.
     ///
     /// # Errors
-    /// In words, when there is none, it is too long, or time is up.
-    pub async fn line(&mut self) -> Result<String, String> {
+    /// When there is none before the deadline, or it is too long.
+    pub async fn line(&mut self) -> Result<String, SocketError> {
         let mut line = Vec::new();
         let mut bounded = (&mut self.stream).take(LINE_MAX as u64);
         let read = timeout_at(self.until, bounded.read_until(b'\n', &mut line)).await;
-        read.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        read.map_err(|_| SocketError::NoAnswer)??;
         if line.pop_if(|b| *b == b'\n').is_none() {
-            return Err(if line.len() < LINE_MAX {
-                "the connection was closed".into()
-            } else {
-                format!("a line of more than {LINE_MAX} bytes")
-            });
+            return Err(if line.len() < LINE_MAX { SocketError::Closed } else { SocketError::LongLine });
         }
         line.pop_if(|b| *b == b'\r');
         Ok(String::from_utf8_lossy(&line).into_owned())
@@ -75,13 +119,13 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::line`].
-    pub async fn exactly(&mut self, len: usize) -> Result<String, String> {
+    pub async fn exactly(&mut self, len: usize) -> Result<String, SocketError> {
         if len > LINE_MAX {
-            return Err(format!("an answer of {len} bytes: expected at most {LINE_MAX}"));
+            return Err(SocketError::LongBody(len));
         }
         let mut body = vec![0; len];
         let read = timeout_at(self.until, self.stream.read_exact(&mut body)).await;
-        read.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        read.map_err(|_| SocketError::NoAnswer)??;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
@@ -89,7 +133,7 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::line`], and when there are more than [`FIELDS_MAX`].
-    pub async fn fields(&mut self) -> Result<Vec<(String, String)>, String> {
+    pub async fn fields(&mut self) -> Result<Vec<(String, String)>, SocketError> {
         let mut fields = Vec::new();
         loop {
             let line = self.line().await?;
@@ -97,16 +141,13 @@ impl Socket {
                 return Ok(fields);
             }
             if fields.len() >= FIELDS_MAX {
-                return Err(format!("a message of more than {FIELDS_MAX} lines"));
+                return Err(SocketError::LongMessage);
             }
             let (key, value) = line.split_once(':').unwrap_or((&line, ""));
             fields.push((key.trim().to_owned(), value.trim().to_owned()));
         }
     }
 }
-
-/// Lines of one message; more end the conversation.
-pub const FIELDS_MAX: usize = 512;
 
 /// The first field of that name, whatever its case.
 pub fn field<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {

@@ -6,19 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures_util::future::{BoxFuture, ready};
 use serde::Deserialize;
 
-use super::{
-    Answer, Carries, Connector, Failure, Offer, Tier,
-    settings::{KeyFault, Settings, World},
-};
-
-/// What can hand a call back over its own media socket.
-pub trait HandBack: Send + Sync {
-    /// Tells the peer of `call` to take the caller back, with these variables where its protocol carries any.
-    ///
-    /// # Errors
-    /// In words, when the call is gone or its protocol has no word for it.
-    fn hand_back(&self, call: &str, variables: &BTreeMap<String, String>) -> Result<(), String>;
-}
+use super::{Answer, Carries, Connector, Environment, Failure, HandBack, KeyFault, Kind, Offer, Tier};
 
 /// Bytes of variables: Genesys Cloud cuts long `outputVariables`, and a WebSocket message should stay one packet or two.
 pub const VARIABLES_MAX: usize = 2_000;
@@ -28,7 +16,7 @@ pub const VARIABLES_MAX: usize = 2_000;
 #[serde(deny_unknown_fields)]
 pub struct StreamTable {}
 
-impl Settings for StreamTable {
+impl Kind for StreamTable {
     fn check(&self) -> Result<(), KeyFault> {
         Ok(())
     }
@@ -41,8 +29,8 @@ impl Settings for StreamTable {
         Carries { tier: Tier::Brief, bytes_max: VARIABLES_MAX }
     }
 
-    fn connect(&self, world: &World<'_>) -> Result<Arc<dyn Connector>, String> {
-        Ok(Arc::new(Stream { hand_back: Arc::clone(&world.hand_back) }))
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
+        Ok(Arc::new(Stream { hand_back: Arc::clone(&environment.hand_back) }))
     }
 }
 
@@ -83,7 +71,7 @@ impl Connector for Stream {
     }
 
     /// What is said here is said or not; there is nothing to read again.
-    fn read_again<'a>(&'a self, _offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, _offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         Box::pin(ready(Ok(None)))
     }
 }

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Carries, Connector, Failure, Offer, Tier,
+    Answer, Carries, Connector, Environment, Failure, KeyFault, Kind, Offer, Secret, Tier,
     http::{Http, join},
-    settings::{self, KeyFault, Secret, Settings, World, place},
-    twilio::header_name,
+    settings::{self, place},
+    sip::header_name,
 };
 
 /// Bytes of all custom headers, names and values: a SIP message should stay in one datagram.
@@ -65,7 +65,7 @@ fn target(text: &str) -> Result<&str, String> {
     }
 }
 
-impl Settings for TelnyxTable {
+impl Kind for TelnyxTable {
     fn check(&self) -> Result<(), KeyFault> {
         target(&self.target).map_err(|reason| ("target", reason))?;
         if let Some(id) = &self.caller_id {
@@ -86,9 +86,9 @@ impl Settings for TelnyxTable {
         CARRIES
     }
 
-    fn connect(&self, world: &World<'_>) -> Result<Arc<dyn Connector>, String> {
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
         let (http, url) = settings::http(&self.url, self.allow_private, self.timeout_s)?;
-        let secret = world.secret("secret", &self.secret)?;
+        let secret = environment.secret("secret", &self.secret)?;
         Ok(Arc::new(Telnyx { table: self.clone(), secret, http, url }))
     }
 }
@@ -170,7 +170,7 @@ impl Connector for Telnyx {
     }
 
     /// The same `command_id` is not carried out twice, so it is said again.
-    fn read_again<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         self.transfer(offer).map(|answer| answer.map(Some)).boxed()
     }
 }

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Carries, Connector, Failure, Offer, Tier,
+    Answer, Carries, Connector, Environment, Failure, KeyFault, Kind, Offer, Secret, Tier,
     http::{Http, Reply, form, join},
-    settings::{self, KeyFault, Secret, Settings, World, place},
+    settings::{self, place},
+    sip::header_name,
 };
 
 /// Characters of TwiML that an update takes; more is never sent.
@@ -154,9 +155,9 @@ impl TwilioTable {
         settings::timeout(self.timeout_s).map(|_| ())
     }
 
-    fn connector(&self, name: &'static str, world: &World<'_>) -> Result<Twilio, String> {
+    fn connector(&self, name: &'static str, environment: &Environment<'_>) -> Result<Twilio, String> {
         let (http, url) = settings::http(&self.url, self.allow_private, self.timeout_s)?;
-        let secret = world.secret("secret", &self.secret)?;
+        let secret = environment.secret("secret", &self.secret)?;
         let target = Target::parse(&self.target).map_err(|reason| format!("`target` {reason}"))?;
         Ok(Twilio { name, table: self.clone(), target, secret, http, url })
     }
@@ -166,7 +167,7 @@ fn is_caller_id(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"+@.:-_".contains(&b)
 }
 
-impl Settings for TwilioTable {
+impl Kind for TwilioTable {
     fn check(&self) -> Result<(), KeyFault> {
         if !(self.account.starts_with("AC") && self.account.len() == 34) {
             return Err(("account", format!("is {:?}: expected AC and 32 characters", self.account)));
@@ -182,12 +183,12 @@ impl Settings for TwilioTable {
         Target::parse(&self.target).map_or(Carries { tier: Tier::Ref, bytes_max: 0 }, |t| t.carries())
     }
 
-    fn connect(&self, world: &World<'_>) -> Result<Arc<dyn Connector>, String> {
-        Ok(Arc::new(self.connector("twilio", world)?))
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
+        Ok(Arc::new(self.connector("twilio", environment)?))
     }
 }
 
-impl Settings for SignalwireTable {
+impl Kind for SignalwireTable {
     fn check(&self) -> Result<(), KeyFault> {
         if self.0.url == api() {
             return Err((
@@ -206,8 +207,8 @@ impl Settings for SignalwireTable {
         self.0.carries()
     }
 
-    fn connect(&self, world: &World<'_>) -> Result<Arc<dyn Connector>, String> {
-        Ok(Arc::new(self.0.connector("signalwire", world)?))
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
+        Ok(Arc::new(self.0.connector("signalwire", environment)?))
     }
 }
 
@@ -406,7 +407,7 @@ impl Connector for Twilio {
         self.update(offer).boxed()
     }
 
-    fn read_again<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         self.read(offer).boxed()
     }
 }
@@ -423,17 +424,8 @@ fn sip_headers(offer: &Offer) -> String {
     written(&offer.brief_within(SIP_HEADERS_MAX, &|brief| written(brief).len()))
 }
 
-/// `reason_text` → `Reason-Text`.
-pub(super) fn header_name(key: &str) -> String {
-    let words = key.split(['_', '-']).filter(|word| !word.is_empty()).map(|word| {
-        let plain = word.chars().filter(char::is_ascii_alphanumeric);
-        plain.enumerate().map(|(n, c)| if n == 0 { c.to_ascii_uppercase() } else { c }).collect::<String>()
-    });
-    words.collect::<Vec<_>>().join("-")
-}
-
 /// Everything but RFC 3986's unreserved characters becomes `%XX`: `&`, `;`, `?` and line ends would end a header.
-pub(super) fn percent_encoded(text: &str) -> String {
+fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, b| {
         if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
             out.push(char::from(b));

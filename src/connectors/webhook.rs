@@ -8,21 +8,23 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{StatusCode, Url};
+use serde::Deserialize;
 use serde_json::json;
 use sha2::Sha256;
 
 use super::{
-    Answer, Carries, Connector, Failure, Offer, Tier,
+    Answer, Carries, Connector, Environment, Failure, KeyFault, Kind, Offer, Secret, Tier,
     http::{Guard, Http, Reply},
+    settings,
 };
-use crate::ledger::rfc3339;
+use crate::clock::{Clock, rfc3339};
 use warmline_core::transfer::UnixMillis;
 
 /// Bytes of the largest body: what Standard Webhooks recommends at the most.
@@ -36,6 +38,71 @@ pub const SECRETS_MAX: usize = 4;
 
 /// The longest reason of a receiver that is kept, characters.
 const WHY_MAX: usize = 200;
+
+/// `kind = "webhook"`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookTable {
+    /// Where it is posted to.
+    pub url: String,
+    /// What signs it; several while a key is rotated, the new one first.
+    pub secrets: Vec<Secret>,
+    /// How it is wrapped.
+    #[serde(default)]
+    pub envelope: Envelope,
+    /// Whether the address may be this machine's or a private network's.
+    #[serde(default)]
+    pub allow_private: bool,
+    /// How long one attempt may take, seconds.
+    #[serde(default = "settings::timeout_s")]
+    pub timeout_s: f64,
+}
+
+/// How a webhook's body is wrapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Envelope {
+    /// As Standard Webhooks writes it: `type`, `timestamp`, `data`.
+    #[default]
+    Standard,
+    /// As CloudEvents 1.0 writes it, in structured mode.
+    CloudEvents,
+}
+
+impl Kind for WebhookTable {
+    fn check(&self) -> Result<(), KeyFault> {
+        settings::address(&self.url, self.allow_private).map_err(|reason| ("url", reason))?;
+        if self.secrets.is_empty() {
+            return Err(("secrets", "is empty: expected at least one".into()));
+        }
+        settings::timeout(self.timeout_s).map(|_| ())
+    }
+
+    fn target(&self) -> String {
+        settings::place(&self.url)
+    }
+
+    fn carries(&self) -> Carries {
+        Carries { tier: Tier::Full, bytes_max: PACKET_MAX }
+    }
+
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
+        let secrets: Result<_, _> =
+            self.secrets.iter().map(|secret| environment.secret("secrets", secret)).collect();
+        let settings = Settings {
+            name: "webhook".into(),
+            url: self.url.clone(),
+            secrets: secrets?,
+            cloud_events: self.envelope == Envelope::CloudEvents,
+            allow_private: self.allow_private,
+            timeout: settings::timeout(self.timeout_s)
+                .map_err(|(key, reason)| format!("`{key}` {reason}"))?,
+        };
+        Ok(Arc::new(
+            Webhook::new(&settings, Arc::clone(&environment.clock)).map_err(|error| error.to_string())?,
+        ))
+    }
+}
 
 /// What makes a webhook.
 #[derive(Clone)]
@@ -88,15 +155,16 @@ pub struct Webhook {
     secrets: Vec<Vec<u8>>,
     cloud_events: bool,
     http: Http,
+    clock: Arc<dyn Clock>,
     is_gone: AtomicBool,
 }
 
 impl Webhook {
-    /// A webhook by its settings.
+    /// A webhook with these settings; `clock` dates each signature.
     ///
     /// # Errors
     /// When the settings make none.
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, SettingsError> {
         let fault = |why: String| SettingsError::Url { url: settings.url.clone(), why };
         let url = Url::parse(&settings.url).map_err(|error| fault(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -122,6 +190,7 @@ impl Webhook {
             secrets,
             cloud_events: settings.cloud_events,
             http,
+            clock,
             is_gone: AtomicBool::new(false),
         })
     }
@@ -161,7 +230,7 @@ impl Webhook {
                 "the receiver said 410: this webhook is off until the program starts again".into(),
             ));
         }
-        let at = now();
+        let at = self.clock.now();
         let body = self.body(kind, id, offer, at);
         let timestamp = at.0 / 1_000;
         let kind = if self.cloud_events { "application/cloudevents+json" } else { "application/json" };
@@ -204,7 +273,7 @@ impl Connector for Webhook {
         Box::pin(self.post(REQUESTED, &offer.transfer, offer))
     }
 
-    fn read_again<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         Box::pin(async { self.post(REQUESTED, &offer.transfer, offer).await.map(Some) })
     }
 
@@ -235,23 +304,10 @@ fn short(text: &str) -> String {
     text.chars().take(WHY_MAX).collect()
 }
 
-#[allow(clippy::disallowed_methods, reason = "a signature is dated with the moment it is sent")]
-fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// A connector of these settings.
-///
-/// # Errors
-/// When the settings make none.
-pub fn connector(settings: &Settings) -> Result<Arc<dyn Connector>, SettingsError> {
-    Ok(Arc::new(Webhook::new(settings)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -289,13 +345,14 @@ mod tests {
 
     fn webhook(url: &str, secrets: &[&str]) -> Result<Webhook, SettingsError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Webhook::new(&Settings {
+        let settings = Settings {
             name: "webhook".into(),
             url: url.into(),
             secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
             cloud_events: false,
             allow_private: false,
             timeout: Duration::from_secs(3),
-        })
+        };
+        Webhook::new(&settings, Arc::new(SystemClock))
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::record::rfc3339;
+use crate::clock::rfc3339;
 use warmline_core::{transfer::UnixMillis, units::hex};
 
 /// What goes before the first entry.

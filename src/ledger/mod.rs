@@ -20,9 +20,10 @@ use std::{
     time::Duration,
 };
 
+pub use crate::clock::rfc3339;
 pub use audit::{Checked, Entry, Fault, Written, entries, verify};
 pub use erasure::{Receipt, Whom, forget, purge};
-pub use record::{CallRow, Filter, MissedRow, Record, Verdict, VerdictRow, rfc3339};
+pub use record::{CallRow, Filter, MissedRow, Record, Verdict, VerdictRow};
 pub use rusqlite::Connection;
 use rusqlite::{ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value as Sql};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Change, audit};
+use crate::clock::rfc3339;
 use warmline_core::{
     policy::Cue,
     transfer::{Life, State, UnixMillis},
@@ -207,14 +207,6 @@ fn set<T: Serialize>(object: &mut Value, key: &str, value: Option<T>) {
     if let (Some(map), Some(value)) = (object.as_object_mut(), value) {
         map.insert(key.into(), json!(value));
     }
-}
-
-/// A date as RFC 3339 writes it, to the millisecond.
-pub fn rfc3339(at: UnixMillis) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
-        .ok()
-        .and_then(|date| date.format(&Rfc3339).ok())
-        .unwrap_or_default()
 }
 
 /// Why a change is not made.

@@ -3,7 +3,7 @@
 
 use std::{array, f32::consts::PI};
 
-use super::spectrum::{BIN_HZ, BINS};
+use super::bins::{BIN_HZ, BINS};
 
 /// Bands of the auditory spectrum behind loudness and cepstrum, 20 Hz to 4 kHz; eGeMAPS has as many.
 pub const AUDITORY_BANDS: usize = 26;

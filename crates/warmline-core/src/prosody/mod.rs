@@ -3,6 +3,7 @@
 
 mod analyser;
 mod baseline;
+pub mod bins;
 mod log_mel;
 pub mod loudness;
 pub mod mel;

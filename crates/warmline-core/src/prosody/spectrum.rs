@@ -10,22 +10,14 @@ use realfft::{RealFftPlanner, RealToComplex, num_complex::Complex32};
 
 use super::{
     MEL_BANDS,
+    bins::{BIN_HZ, BINS, FFT_LEN},
     loudness::{Loudness, about_mean, dbfs, level_dbfs},
     mel::{AUDITORY_BANDS, Cepstrum, MelBank},
 };
 use crate::media::FRAME_LEN;
 
-/// Points of the transform: the frame and zeros up to a power of two.
-pub const FFT_LEN: usize = 256;
-
-/// Bins from 0 Hz to the Nyquist frequency, both included.
-pub const BINS: usize = FFT_LEN / 2 + 1;
-
 /// A power below which there is digital silence: 160 dB under the last bit of 24-bit audio.
 const SILENCE: f32 = 1e-30;
-
-/// Spacing of the bins, Hz.
-pub const BIN_HZ: f32 = 31.25; // 8000 / FFT_LEN
 
 /// The spectral descriptors of one frame; [`Lld`](super::Lld) says what each is and in which unit.
 #[allow(missing_docs, reason = "Lld documents the same fields")]

@@ -71,3 +71,14 @@ pub enum Failure {
     #[error("{0}")]
     Never(String),
 }
+
+impl Failure {
+    /// The failure of a request that may be repeated without moving anybody: an unknown outcome counts as not carried out.
+    #[must_use]
+    pub fn repeatable(self) -> Self {
+        match self {
+            Self::Unknown(why) => Self::Again { after: None, why },
+            Self::Again { .. } | Self::Never(_) => self,
+        }
+    }
+}

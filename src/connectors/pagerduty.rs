@@ -9,10 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Carries, Connector, Failure, Offer, Tier,
-    chat::told,
+    Answer, Carries, Connector, Environment, Failure, KeyFault, Kind, Offer, Secret, Tier,
     http::{Http, join},
-    settings::{self, KeyFault, Secret, Settings, World, place},
+    settings::{self, place},
 };
 
 /// Characters of a summary.
@@ -77,7 +76,7 @@ fn api() -> String {
     "https://events.pagerduty.com".into()
 }
 
-impl Settings for PagerTable {
+impl Kind for PagerTable {
     fn check(&self) -> Result<(), KeyFault> {
         settings::address(&self.url, self.allow_private).map_err(|reason| ("url", reason))?;
         settings::timeout(self.timeout_s).map(|_| ())
@@ -96,9 +95,9 @@ impl Settings for PagerTable {
         true
     }
 
-    fn connect(&self, world: &World<'_>) -> Result<Arc<dyn Connector>, String> {
+    fn connect(&self, environment: &Environment<'_>) -> Result<Arc<dyn Connector>, String> {
         let (http, url) = settings::http(&self.url, self.allow_private, self.timeout_s)?;
-        let key = world.secret("secret", &self.secret)?;
+        let key = environment.secret("secret", &self.secret)?;
         let url = join(&url, &["v2", "enqueue"]).map_err(|failure| failure.to_string())?;
         Ok(Arc::new(Pager { table: self.clone(), key, http, url }))
     }
@@ -119,7 +118,7 @@ impl Pager {
         let size = |brief: &BTreeMap<String, String>| {
             serde_json::to_vec(brief).map_or(usize::MAX, |json| json.len())
         };
-        let details = told(offer, self.table.personal, DETAILS_MAX, &size);
+        let details = offer.brief_for_alert(self.table.personal, DETAILS_MAX, &size);
         let of = |key: &str| details.get(key).map(String::as_str).unwrap_or_default();
         let summary = format!("A caller is handed over: {} {} {}", of("reason"), of("score"), of("queue"));
         let links =
@@ -170,7 +169,7 @@ impl Connector for Pager {
     }
 
     /// The same `dedup_key` is the same incident, so it is said again.
-    fn read_again<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
+    fn query_status<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<Option<Answer>, Failure>> {
         self.enqueue(self.trigger(offer), offer).map(|answer| answer.map(Some)).boxed()
     }
 
