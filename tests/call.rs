@@ -20,7 +20,7 @@ use warmline_core::{
     },
     media::{Encoding, Speaker, TrackFormat},
     packet::ContextPacket,
-    policy::{Notice, Outcome, Policy, Suspension},
+    policy::{Notice, Outcome, PauseOwner, Policy, Suspension},
     score::{
         Calibration, CallerCalibration, Features, Model, ScoreError, ScoreRequest, Scores, Stage, Stages,
     },
@@ -304,12 +304,12 @@ fn an_explicit_request_waits_behind_a_score_no_longer_than_its_deadline() {
 fn on_hold_nothing_is_heard_and_the_span_is_absent() {
     let mut call = stereo_call(config(""));
     feed_until_asked(&mut call);
-    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Pause));
+    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Pause(PauseOwner::Integrator)));
     let held = feed(&mut call, 20.0..40.0);
     call.handle_input(CallTime(SCORE_DEADLINE_US), Input::Timeout);
     let paused: Vec<Output> = held.into_iter().chain(outputs(&mut call)).collect();
     assert!(!paused.iter().any(|o| matches!(o, Output::Score(_))), "something was scored in a pause");
-    call.handle_input(CallTime::ZERO, Input::Lift(Suspension::Pause));
+    call.handle_input(CallTime::ZERO, Input::Lift(Suspension::Pause(PauseOwner::Integrator)));
     let told: Vec<String> = feed(&mut call, 40.0..41.0).iter().filter_map(tell).collect();
     assert!(told.iter().any(|l| l.contains("\"type\":\"gap\"") && l.contains("\"paused\"")), "{told:#?}");
 }
@@ -512,12 +512,12 @@ fn an_opt_out_erases_what_was_derived_of_the_voice_and_keeps_words_and_keys() {
 fn what_is_said_or_keyed_in_a_pause_is_absent_even_if_it_comes_later() {
     let mut call = stereo_call(config("[instant]\ndtmf = [\"0\"]"));
     let mut all = feed_scored(&mut call, 0.0..5.0, 0.1);
-    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Pause));
+    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Pause(PauseOwner::Integrator)));
     all.extend(feed_scored(&mut call, 5.0..10.0, 0.1));
     call.handle_input(CallTime::ZERO, said(Speaker::Caller, "secret one, give me an agent", None));
     call.handle_input(CallTime::ZERO, said(Speaker::Caller, "secret two", Some(7.0)));
     call.handle_input(CallTime::ZERO, Input::Dtmf('0'));
-    call.handle_input(CallTime::ZERO, Input::Lift(Suspension::Pause));
+    call.handle_input(CallTime::ZERO, Input::Lift(Suspension::Pause(PauseOwner::Integrator)));
     all.extend(feed_scored(&mut call, 10.0..15.0, 0.1));
     call.handle_input(CallTime::ZERO, said(Speaker::Caller, "secret three", Some(9.0)));
     call.handle_input(CallTime::ZERO, said(Speaker::Caller, "heard", Some(12.0)));

@@ -21,7 +21,7 @@ use warmline_core::{
     call::{Action, Call, CallConfig, CallStart, Input, Output, Transcript},
     media::Speaker,
     packet::{ContextPacket, Named},
-    policy::{Notice, Outcome, Policy, Suspension},
+    policy::{Notice, Outcome, PauseOwner, Policy, Suspension},
     score::{Model, ScoreError, Scores, Stages},
     units::{CallTime, MediaSpan, MediaTime, Pii},
 };
@@ -62,8 +62,8 @@ fn script() -> Vec<(f64, Input<'static>)> {
     vec![
         (3.0, Input::Notice(Notice::Notice)),
         (12.0, Input::Dtmf('2')),
-        (18.0, Input::Suspend(Suspension::Pause)),
-        (20.0, Input::Lift(Suspension::Pause)),
+        (18.0, Input::Suspend(Suspension::Pause(PauseOwner::Integrator))),
+        (20.0, Input::Lift(Suspension::Pause(PauseOwner::Integrator))),
         (23.0, Input::Media { track: Speaker::Agent, position: 184_000, payload: &[0xFF; 3] }),
         (52.0, Input::Dtmf('0')),
         (56.0, Input::TransferOutcome(Outcome::Connected)),

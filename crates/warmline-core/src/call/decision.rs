@@ -432,7 +432,7 @@ impl Decision {
                     self.tell(at, What::State { from, to, why: suspended(why).to_owned() }, outputs);
                 }
             }
-            Suspension::Pause | Suspension::Notice | Suspension::Human => {}
+            Suspension::Pause(_) | Suspension::Notice | Suspension::Human => {}
         }
     }
 
@@ -730,7 +730,7 @@ fn clock(seconds: f64) -> String {
 fn suspended(why: Suspension) -> &'static str {
     match why {
         Suspension::Hold => "on hold",
-        Suspension::Pause => "paused",
+        Suspension::Pause(_) => "paused",
         Suspension::Notice => "the notice the policy asks for has not been given",
         Suspension::OptedOut => OPTED_OUT,
         Suspension::Human => "a human has the caller",

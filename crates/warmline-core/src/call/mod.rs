@@ -264,7 +264,7 @@ impl Call {
             }
             Input::Scored(stage, at, answer) => self.answer(stage, at, answer),
             Input::Dtmf(key) => {
-                if !self.suspended.contains(&Suspension::Pause) {
+                if !self.is_paused() {
                     self.tell(Item::Dtmf(key));
                 }
             }
@@ -345,21 +345,26 @@ impl Call {
 
     /// Stops or resumes listening at once: what must not be scored is not even described while a score before it is awaited.
     fn suspend(&mut self, why: Suspension, on: bool) {
-        let changed = if on { self.suspended.insert(why) } else { self.suspended.remove(&why) };
-        if why == Suspension::Pause && changed {
+        let was_paused = self.is_paused();
+        if on { self.suspended.insert(why) } else { self.suspended.remove(&why) };
+        if self.is_paused() != was_paused {
             let now = self.received();
             match self.pauses.back_mut() {
                 Some((_, to @ None)) => *to = Some(now),
                 Some(_) | None => push_bounded(&mut self.pauses, (now, None), PAUSES_MAX),
             }
         }
-        let absent =
-            self.suspended.contains(&Suspension::Hold) || self.suspended.contains(&Suspension::Pause);
+        let absent = self.suspended.contains(&Suspension::Hold) || self.is_paused();
         self.caller.attend(match (absent, self.suspended.is_empty()) {
             (true, _) => Attention::None,
             (false, false) => Attention::Turns,
             (false, true) => Attention::Scored,
         });
+    }
+
+    /// Whether anybody paused the call.
+    fn is_paused(&self) -> bool {
+        self.suspended.iter().any(|why| matches!(why, Suspension::Pause(_)))
     }
 
     /// Puts what was told behind everything heard so far, and dates it with the end of what was received.
@@ -379,7 +384,7 @@ impl Call {
         let moment = at.unwrap_or(self.received());
         let within =
             |(from, to): &(MediaTime, Option<MediaTime>)| moment >= *from && to.is_none_or(|to| moment < to);
-        if self.pauses.iter().any(within) || at.is_none() && self.suspended.contains(&Suspension::Pause) {
+        if self.pauses.iter().any(within) || at.is_none() && self.is_paused() {
             return;
         }
         let Some(at) = at else { return self.tell(item) };
