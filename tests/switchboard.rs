@@ -19,7 +19,7 @@ use warmline::switchboard::{
 };
 use warmline_core::{
     call::{Action, CallConfig, CallId, Event, What},
-    media::{Encoding, Format, Speaker, TrackFormat},
+    media::{Encoding, Format, GapCause, Speaker, TrackFormat},
     policy::{Notice, PauseOwner, Policy, Suspension},
     score::{Model, ScoreError, ScoreRequest, Scores, Stages},
     units::{Pii, SampleRate},
@@ -162,6 +162,27 @@ fn a_stream_that_takes_over_lifts_no_pause_but_that_of_the_stream_before_it() {
     check(&integrator, false);
     check(&first, true);
     check(&both, false);
+}
+
+#[test]
+fn a_gap_keeps_the_cause_that_its_protocol_gives() {
+    let (board, told) = board(1, 100);
+    let mut stream = open(&board, "a").unwrap();
+    let causes = [GapCause::Dtx, GapCause::Discarded, GapCause::Paused, GapCause::Lost];
+    let mut at = 0;
+    for cause in causes {
+        second_of_audio(&mut stream, at);
+        stream.handle(&Message::Gap { track: Speaker::Caller, cause, from: at + 8_000, to: at + 12_000 });
+        at += 12_000;
+    }
+    second_of_audio(&mut stream, at);
+    drop(stream);
+    let events = until_ended(&told, "a");
+    let gaps = events.iter().filter_map(|event| match event.what {
+        What::Gap { cause, seconds, .. } => Some((cause, seconds)),
+        _ => None,
+    });
+    assert_eq!(gaps.collect::<Vec<_>>(), causes.map(|cause| (cause, 0.5)));
 }
 
 #[test]

@@ -64,8 +64,12 @@ impl Line {
             Message::Paused => Command::Suspend(Suspension::Pause(PauseOwner::Stream(self.stream))),
             Message::Resumed => Command::Lift(Suspension::Pause(PauseOwner::Stream(self.stream))),
             Message::Stopped(cause) => return self.leave(cause),
-            // What is missing shows in the place of what follows.
-            Message::Gap { .. } | Message::Started(_) | Message::Mark(_) | Message::Problem(_) => return,
+            Message::Gap { track, cause, from, to } => {
+                let (track, cause, from, to) = (*track, *cause, *from, *to);
+                self.inbox.gap(&self.tray, Said::Gap { stream: self.stream, track, cause, from, to });
+                return;
+            }
+            Message::Started(_) | Message::Mark(_) | Message::Problem(_) => return,
         };
         if !self.inbox.say(&self.tray, Said::Word(self.stream, word)) {
             self.shared.counts.unheard.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-pub use inbox::{HandBack, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX, QUEUE_WORDS_MAX, Status};
+pub use inbox::{HandBack, QUEUE_BYTES_MAX, QUEUE_GAPS_MAX, QUEUE_PACKETS_MAX, QUEUE_WORDS_MAX, Status};
 use inbox::{Inbox, Said, Tray};
 pub use line::Line;
 use shard::Shard;

@@ -324,6 +324,15 @@ impl Live {
                 }
                 self.inbox.give_back(payload);
             }
+            Said::Gap { stream, track, cause, from, to } => {
+                // Before the first payload of a stream that takes over, nothing of it is missing.
+                if stream == self.heard
+                    && let Some(shift) = self.known_shift(track)
+                {
+                    let (from, to) = (from.saturating_add(shift), to.saturating_add(shift));
+                    self.call.handle_input(at, Input::Gap { track, cause, from, to });
+                }
+            }
             Said::Word(stream, command) => {
                 self.note_pause(stream, &command);
                 if stream == self.heard {
@@ -374,6 +383,14 @@ impl Live {
             }
         } else {
             self.call.handle_input(at, Input::Ended(cause));
+        }
+    }
+
+    fn known_shift(&self, track: Speaker) -> Option<u64> {
+        let [caller, agent] = self.shifts;
+        match track {
+            Speaker::Caller => caller,
+            Speaker::Agent => agent,
         }
     }
 

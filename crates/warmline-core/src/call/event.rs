@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::CallId;
 use crate::{
-    media::Speaker,
+    media::{GapCause, Speaker},
     packet::{ContextPacket, rounded, seconds},
     policy::Cue,
     score::Stage,
@@ -111,16 +111,6 @@ pub enum What {
         peak: Option<f64>,
         seconds_in: BTreeMap<&'static str, f64>,
     },
-}
-
-/// Why audio is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GapCause {
-    /// It never came.
-    Lost,
-    /// It must not be heard.
-    Paused,
 }
 
 impl Serialize for Event {

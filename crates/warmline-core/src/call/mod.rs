@@ -17,13 +17,13 @@ use std::{
 };
 
 use decision::{Decision, push_bounded};
-pub use event::{Event, GapCause, OPTED_OUT, What};
+pub use event::{Event, OPTED_OUT, What};
 use hearing::{AgentEar, Attention, CallerEar, Item};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    media::{Received, Speaker, TrackError, TrackFormat},
+    media::{GapCause, Received, Speaker, TrackError, TrackFormat},
     packet::ContextPacket,
     policy::{Notice, Outcome, Policy, Suspension},
     score::{ScoreError, ScoreRequest, Scores, Stage, Stages},
@@ -135,6 +135,17 @@ pub enum Input<'a> {
         position: u64,
         /// Whole samples in the track's encoding.
         payload: &'a [u8],
+    },
+    /// Audio of one track that does not come.
+    Gap {
+        /// Whose.
+        track: Speaker,
+        /// Why.
+        cause: GapCause,
+        /// Place of the first sample missing, samples at the track's own rate since the call's start.
+        from: u64,
+        /// Place of the first sample behind it.
+        to: u64,
     },
     /// The answer to the score request of that stage and moment.
     Scored(Stage, MediaTime, Result<Scores, ScoreError>),
@@ -260,6 +271,16 @@ impl Call {
                 if let Some(agent) = &mut self.agent {
                     let received = agent.push(position, payload);
                     self.refused(received, Speaker::Agent);
+                }
+            }
+            Input::Gap { track: Speaker::Caller, cause, from, to } => {
+                let skipped = self.caller.skip(now, from, to, cause, &mut self.outputs);
+                self.refused(skipped, Speaker::Caller);
+            }
+            Input::Gap { track: Speaker::Agent, cause, from, to } => {
+                if let Some(agent) = &mut self.agent {
+                    let skipped = agent.skip(from, to, cause);
+                    self.refused(skipped, Speaker::Agent);
                 }
             }
             Input::Scored(stage, at, answer) => self.answer(stage, at, answer),
