@@ -312,7 +312,9 @@ async fn say(
     let told = match (what.as_str(), command) {
         ("resume", command) => {
             let board = &console.intake.board;
-            board.tell(&id, command).and_then(|()| board.tell(&id, Command::Lift(Suspension::Pause(PauseOwner::Integrator))))
+            board
+                .tell(&id, command)
+                .and_then(|()| board.tell(&id, Command::Lift(Suspension::Pause(PauseOwner::Integrator))))
         }
         (_, command) => console.intake.board.tell(&id, command),
     };

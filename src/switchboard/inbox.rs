@@ -115,6 +115,8 @@ impl Status {
             | What::Turn { .. }
             | What::Said { .. }
             | What::TransferOutcome { .. }
+            | What::TransferClaimed { .. }
+            | What::TransferVerdict { .. }
             | What::Gap { .. }
             | What::Problem { .. }
             | What::CallEnded { .. } => {}

@@ -336,10 +336,10 @@ impl Live {
             Said::Word(stream, command) => {
                 self.note_pause(stream, &command);
                 if stream == self.heard {
-                    self.call.handle_input(at, input(command));
+                    self.call.handle_input(at, command.into());
                 }
             }
-            Said::Command(command) => self.call.handle_input(at, input(command)),
+            Said::Command(command) => self.call.handle_input(at, command.into()),
             Said::Joined(stream) => self.standing_by.push_back(stream),
             Said::Left(stream, cause) => self.leave(at, stream, &cause),
         }
@@ -376,10 +376,10 @@ impl Live {
             self.shifts = [None; 2];
             let pause = |stream| Suspension::Pause(PauseOwner::Stream(stream));
             if self.paused.contains(&next) {
-                self.call.handle_input(at, Input::Suspend(pause(next)));
+                self.call.handle_input(at, Command::Suspend(pause(next)).into());
             }
             if was_paused {
-                self.call.handle_input(at, Input::Lift(pause(stream)));
+                self.call.handle_input(at, Command::Lift(pause(stream)).into());
             }
         } else {
             self.call.handle_input(at, Input::Ended(cause));
@@ -404,20 +404,6 @@ impl Live {
         };
         let here = self.call.time().0.saturating_mul(rate) / 8_000;
         *shift.get_or_insert(here.saturating_sub(position))
-    }
-}
-
-fn input(command: Command) -> Input<'static> {
-    match command {
-        Command::Dtmf(key) => Input::Dtmf(key),
-        Command::Transcript(transcript) => Input::Transcript(transcript),
-        Command::Bot(event, at) => Input::Bot(event, at),
-        Command::Notice(notice) => Input::Notice(notice),
-        Command::Suspend(why) => Input::Suspend(why),
-        Command::Lift(why) => Input::Lift(why),
-        Command::ExplicitRequest => Input::ExplicitRequest,
-        Command::Manual => Input::Manual,
-        Command::Outcome(outcome) => Input::TransferOutcome(outcome),
     }
 }
 

@@ -2,17 +2,15 @@
 
 use std::collections::VecDeque;
 
-use super::Output;
+use super::{Command, Output};
 use crate::{
     media::{
-        Activity, Agent, Caller, FRAME_STEP, Frame, Gap, GapCause, Heard as Sound, Received, Speaker, Track, TrackError,
-        TrackFormat,
+        Activity, Agent, Caller, FRAME_STEP, Frame, Gap, GapCause, Heard as Sound, Received, Speaker, Track,
+        TrackError, TrackFormat,
     },
-    policy::{Notice, Outcome, Suspension},
     prosody::{Analyser, Lld, Summariser, Summary, loudness::level_dbfs},
     score::{Evidence, ScoreError, ScoreRequest, Scores, SpeechMemory, Stage, Stages},
-    units::{CallTime, MediaSpan, MediaTime, Pii, Probability},
-    words::BotEvent,
+    units::{CallTime, MediaSpan, MediaTime, Probability},
 };
 
 /// Media time without speech after which a window is forgotten: it would mix then with now.
@@ -46,20 +44,8 @@ pub(super) enum Item {
         track: Speaker,
         problem: String,
     },
-    Dtmf(char),
-    /// Somebody said something, some time ago.
-    Words {
-        said_at: MediaTime,
-        speaker: Speaker,
-        text: Pii<String>,
-    },
-    Bot(BotEvent),
-    Notice(Notice),
-    Suspend(Suspension),
-    Lift(Suspension),
-    ExplicitRequest,
-    Manual,
-    Outcome(Outcome),
+    /// A command, dated with the moment at which it takes its place among the audio.
+    Command(Command),
     Ended(String),
 }
 

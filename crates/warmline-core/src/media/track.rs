@@ -3,8 +3,8 @@
 use super::encoding;
 use super::framer::{Frame, Framer};
 use super::resample::{RateError, Resampler};
-pub use crate::media::TrackFormat;
 use crate::media::GapCause;
+pub use crate::media::TrackFormat;
 use crate::units::MediaTime;
 
 /// The role of the person whose patience is watched.
@@ -229,7 +229,11 @@ mod tests {
                     })
                     .unwrap();
             }
-            assert_eq!(gaps, [Gap { from: MediaTime(80), to: MediaTime(to), cause: GapCause::Lost }], "at {rate}");
+            assert_eq!(
+                gaps,
+                [Gap { from: MediaTime(80), to: MediaTime(to), cause: GapCause::Lost }],
+                "at {rate}"
+            );
         }
     }
 
@@ -239,8 +243,18 @@ mod tests {
         hear(&mut track, 0, &bytes(0, 800));
         let mut gaps = Vec::new();
         let gap = |from, to, cause| Gap { from: MediaTime(from), to: MediaTime(to), cause };
-        for (from, to, cause) in [(1_000, 1_800, GapCause::Dtx), (1_200, 1_500, GapCause::Lost), (1_500, 2_000, GapCause::Discarded)] {
-            track.skip(from, to, cause, |heard| if let Heard::Gap(gap) = heard { gaps.push(gap) }).unwrap();
+        for (from, to, cause) in [
+            (1_000, 1_800, GapCause::Dtx),
+            (1_200, 1_500, GapCause::Lost),
+            (1_500, 2_000, GapCause::Discarded),
+        ] {
+            track
+                .skip(from, to, cause, |heard| {
+                    if let Heard::Gap(gap) = heard {
+                        gaps.push(gap)
+                    }
+                })
+                .unwrap();
         }
         let expected = [
             gap(800, 1_000, GapCause::Lost),
