@@ -15,12 +15,12 @@ use common::{fixture, line, lines, options};
 use proptest::prelude::*;
 use warmline_core::{
     call::{
-        Action, Call, CallConfig, CallId, CallStart, Input, Output, SCORE_DEADLINE_US, STALL_DEADLINE_US,
-        TimeoutReason, Transcript,
+        Action, Call, CallConfig, CallId, CallStart, Command, Input, Output, SCORE_DEADLINE_US,
+        STALL_DEADLINE_US, TimeoutReason, Transcript,
     },
     media::{Encoding, Speaker, TrackFormat},
     packet::ContextPacket,
-    policy::{Notice, Outcome, Policy, Suspension},
+    policy::{Notice, Outcome, PauseOwner, Policy, Suspension},
     score::{
         Calibration, CallerCalibration, Features, Model, ScoreError, ScoreRequest, Scores, Stage, Stages,
     },
@@ -279,7 +279,7 @@ fn the_agents_voice_changes_no_score() {
 fn a_key_that_asks_for_a_person_wins_at_once_and_a_second_time_changes_nothing() {
     let mut call = stereo_call(config("[instant]\ndtmf = [\"0\"]"));
     for key in ['5', '0', '0'] {
-        call.handle_input(CallTime::ZERO, Input::Dtmf(key));
+        call.handle_input(CallTime::ZERO, Input::Command(Command::Dtmf(key)));
     }
     let transfers =
         outputs(&mut call).into_iter().filter(|o| matches!(o, Output::Act(Action::Transfer { .. }))).count();
@@ -290,7 +290,7 @@ fn a_key_that_asks_for_a_person_wins_at_once_and_a_second_time_changes_nothing()
 fn an_explicit_request_waits_behind_a_score_no_longer_than_its_deadline() {
     let mut call = stereo_call(config(""));
     let asked = feed_until_asked(&mut call);
-    call.handle_input(CallTime(1_000), Input::ExplicitRequest);
+    call.handle_input(CallTime(1_000), Input::Command(Command::ExplicitRequest));
     assert!(!has_transfer(&outputs(&mut call)), "the score before it is still on its way");
     let (deadline, reason) = call.poll_timeout().unwrap();
     assert_eq!((deadline, reason), (CallTime(SCORE_DEADLINE_US), TimeoutReason::ScoreLate));
@@ -304,12 +304,18 @@ fn an_explicit_request_waits_behind_a_score_no_longer_than_its_deadline() {
 fn on_hold_nothing_is_heard_and_the_span_is_absent() {
     let mut call = stereo_call(config(""));
     feed_until_asked(&mut call);
-    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Pause));
+    call.handle_input(
+        CallTime::ZERO,
+        Input::Command(Command::Suspend(Suspension::Pause(PauseOwner::Integrator))),
+    );
     let held = feed(&mut call, 20.0..40.0);
     call.handle_input(CallTime(SCORE_DEADLINE_US), Input::Timeout);
     let paused: Vec<Output> = held.into_iter().chain(outputs(&mut call)).collect();
     assert!(!paused.iter().any(|o| matches!(o, Output::Score(_))), "something was scored in a pause");
-    call.handle_input(CallTime::ZERO, Input::Lift(Suspension::Pause));
+    call.handle_input(
+        CallTime::ZERO,
+        Input::Command(Command::Lift(Suspension::Pause(PauseOwner::Integrator))),
+    );
     let told: Vec<String> = feed(&mut call, 40.0..41.0).iter().filter_map(tell).collect();
     assert!(told.iter().any(|l| l.contains("\"type\":\"gap\"") && l.contains("\"paused\"")), "{told:#?}");
 }
@@ -317,9 +323,9 @@ fn on_hold_nothing_is_heard_and_the_span_is_absent() {
 #[test]
 fn a_transfer_that_came_to_nothing_may_be_asked_for_again() {
     let mut call = stereo_call(config(""));
-    call.handle_input(CallTime::ZERO, Input::ExplicitRequest);
-    call.handle_input(CallTime::ZERO, Input::TransferOutcome(Outcome::CameToNothing));
-    call.handle_input(CallTime::ZERO, Input::ExplicitRequest);
+    call.handle_input(CallTime::ZERO, Input::Command(Command::ExplicitRequest));
+    call.handle_input(CallTime::ZERO, Input::Command(Command::Outcome(Outcome::CameToNothing)));
+    call.handle_input(CallTime::ZERO, Input::Command(Command::ExplicitRequest));
     let ids: Vec<String> = outputs(&mut call)
         .into_iter()
         .filter_map(|o| if let Output::Act(Action::Transfer { id, .. }) = o { Some(id) } else { None })
@@ -358,7 +364,12 @@ fn a_track_that_stops_sending_is_given_up_and_the_call_goes_on() {
 /// An utterance, dated or not.
 fn said(speaker: Speaker, text: &str, at: Option<f64>) -> Input<'static> {
     let at = at.map(|s| MediaTime::ZERO + MediaSpan::from_seconds(s));
-    Input::Transcript(Transcript { speaker, text: Pii::new(text.into()), is_final: true, at })
+    Input::Command(Command::Transcript(Transcript {
+        speaker,
+        text: Pii::new(text.into()),
+        is_final: true,
+        at,
+    }))
 }
 
 fn packets(outputs: &[Output]) -> Vec<&ContextPacket> {
@@ -472,7 +483,7 @@ fn an_opt_out_erases_what_was_derived_of_the_voice_and_keeps_words_and_keys() {
     let mut call = stereo_call(config("[frustration]\nenter = 0.9\nsustain_s = 3600.0"));
     let mut before = feed_scored(&mut call, 0.0..20.0, 0.1);
     before.extend(feed_scored(&mut call, 20.0..40.0, 0.95));
-    call.handle_input(CallTime::ZERO, Input::Dtmf('5'));
+    call.handle_input(CallTime::ZERO, Input::Command(Command::Dtmf('5')));
     call.handle_input(
         CallTime::ZERO,
         said(Speaker::Caller, "The bill is wrong, my insurance paid it.", Some(40.0)),
@@ -481,7 +492,7 @@ fn an_opt_out_erases_what_was_derived_of_the_voice_and_keeps_words_and_keys() {
         before.iter().filter_map(tell).any(|l| l.contains("\"state\":\"rising\"")),
         "there was something to erase"
     );
-    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::OptedOut));
+    call.handle_input(CallTime::ZERO, Input::Command(Command::Suspend(Suspension::OptedOut)));
     let after = feed(&mut call, 40.0..58.0);
     let told: Vec<String> = after.iter().filter_map(tell).collect();
     assert!(told.iter().any(|l| l.contains("\"why\":\"opted out\"")), "{told:#?}");
@@ -512,16 +523,22 @@ fn an_opt_out_erases_what_was_derived_of_the_voice_and_keeps_words_and_keys() {
 fn what_is_said_or_keyed_in_a_pause_is_absent_even_if_it_comes_later() {
     let mut call = stereo_call(config("[instant]\ndtmf = [\"0\"]"));
     let mut all = feed_scored(&mut call, 0.0..5.0, 0.1);
-    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Pause));
+    call.handle_input(
+        CallTime::ZERO,
+        Input::Command(Command::Suspend(Suspension::Pause(PauseOwner::Integrator))),
+    );
     all.extend(feed_scored(&mut call, 5.0..10.0, 0.1));
     call.handle_input(CallTime::ZERO, said(Speaker::Caller, "secret one, give me an agent", None));
     call.handle_input(CallTime::ZERO, said(Speaker::Caller, "secret two", Some(7.0)));
-    call.handle_input(CallTime::ZERO, Input::Dtmf('0'));
-    call.handle_input(CallTime::ZERO, Input::Lift(Suspension::Pause));
+    call.handle_input(CallTime::ZERO, Input::Command(Command::Dtmf('0')));
+    call.handle_input(
+        CallTime::ZERO,
+        Input::Command(Command::Lift(Suspension::Pause(PauseOwner::Integrator))),
+    );
     all.extend(feed_scored(&mut call, 10.0..15.0, 0.1));
     call.handle_input(CallTime::ZERO, said(Speaker::Caller, "secret three", Some(9.0)));
     call.handle_input(CallTime::ZERO, said(Speaker::Caller, "heard", Some(12.0)));
-    call.handle_input(CallTime::ZERO, Input::Manual);
+    call.handle_input(CallTime::ZERO, Input::Command(Command::Manual));
     all.extend(outputs(&mut call));
     let told: Vec<String> = all.iter().filter_map(tell).collect();
     assert!(!told.iter().any(|l| l.contains("secret")), "{told:#?}");
@@ -549,7 +566,7 @@ fn words_wait_for_their_moment_and_no_longer_than_their_deadline() {
 fn a_caller_on_hold_has_waited_long_once() {
     let mut call = stereo_call(config("[cues]\nlong_wait_after_s = 5.0\nwithout_words = true"));
     feed_scored(&mut call, 0.0..5.0, 0.1);
-    call.handle_input(CallTime::ZERO, Input::Suspend(Suspension::Hold));
+    call.handle_input(CallTime::ZERO, Input::Command(Command::Suspend(Suspension::Hold)));
     let told: Vec<String> = feed_scored(&mut call, 5.0..20.0, 0.1).iter().filter_map(tell).collect();
     let waits: Vec<&String> = told.iter().filter(|l| l.contains("long_wait")).collect();
     assert_eq!(waits.len(), 1, "{told:#?}");
@@ -575,10 +592,13 @@ fn say(packet: u64, late: usize, agent_first: bool, words: bool, config: Arc<Cal
             call.handle_input(
                 CallTime::ZERO,
                 match line.told {
-                    Told::Said(speaker, text) => {
-                        Input::Transcript(Transcript { speaker, text, is_final: true, at: Some(line.at) })
-                    }
-                    Told::Bot(event) => Input::Bot(event, Some(line.at)),
+                    Told::Said(speaker, text) => Input::Command(Command::Transcript(Transcript {
+                        speaker,
+                        text,
+                        is_final: true,
+                        at: Some(line.at),
+                    })),
+                    Told::Bot(event) => Input::Command(Command::Bot(event, Some(line.at))),
                 },
             );
         }

@@ -18,10 +18,10 @@ use common::{fixture, line, scripted_trace};
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 use warmline_core::{
-    call::{Action, Call, CallConfig, CallStart, Input, Output, Transcript},
+    call::{self, Action, Call, CallConfig, CallStart, Input, Output, Transcript},
     media::Speaker,
     packet::{ContextPacket, Named},
-    policy::{Notice, Outcome, Policy, Suspension},
+    policy::{Notice, Outcome, PauseOwner, Policy, Suspension},
     score::{Model, ScoreError, Scores, Stages},
     units::{CallTime, MediaSpan, MediaTime, Pii},
 };
@@ -60,13 +60,13 @@ require = "notice"
 /// What is told during the call, by the second at which it is told.
 fn script() -> Vec<(f64, Input<'static>)> {
     vec![
-        (3.0, Input::Notice(Notice::Notice)),
-        (12.0, Input::Dtmf('2')),
-        (18.0, Input::Suspend(Suspension::Pause)),
-        (20.0, Input::Lift(Suspension::Pause)),
+        (3.0, Input::Command(call::Command::Notice(Notice::Notice))),
+        (12.0, Input::Command(call::Command::Dtmf('2'))),
+        (18.0, Input::Command(call::Command::Suspend(Suspension::Pause(PauseOwner::Integrator)))),
+        (20.0, Input::Command(call::Command::Lift(Suspension::Pause(PauseOwner::Integrator)))),
         (23.0, Input::Media { track: Speaker::Agent, position: 184_000, payload: &[0xFF; 3] }),
-        (52.0, Input::Dtmf('0')),
-        (56.0, Input::TransferOutcome(Outcome::Connected)),
+        (52.0, Input::Command(call::Command::Dtmf('0'))),
+        (56.0, Input::Command(call::Command::Outcome(Outcome::Connected))),
     ]
 }
 
@@ -74,15 +74,23 @@ fn script() -> Vec<(f64, Input<'static>)> {
 fn script_with_words() -> Vec<(f64, Input<'static>)> {
     let said = |speaker, text: &str, at: f64| {
         let at = Some(MediaTime::ZERO + MediaSpan::from_seconds(at));
-        Input::Transcript(Transcript { speaker, text: Pii::new(text.into()), is_final: true, at })
+        Input::Command(call::Command::Transcript(Transcript {
+            speaker,
+            text: Pii::new(text.into()),
+            is_final: true,
+            at,
+        }))
     };
     let source = fs::read_to_string(fixture("escalating.transcript.ndjson")).unwrap();
     let lines = script::parse(&source).unwrap().into_iter().map(|line| {
         let input = match line.told {
-            Told::Said(speaker, text) => {
-                Input::Transcript(Transcript { speaker, text, is_final: true, at: Some(line.at) })
-            }
-            Told::Bot(event) => Input::Bot(event, Some(line.at)),
+            Told::Said(speaker, text) => Input::Command(call::Command::Transcript(Transcript {
+                speaker,
+                text,
+                is_final: true,
+                at: Some(line.at),
+            })),
+            Told::Bot(event) => Input::Command(call::Command::Bot(event, Some(line.at))),
         };
         (line.at.seconds(), input)
     });

@@ -19,8 +19,8 @@ use warmline::switchboard::{
 };
 use warmline_core::{
     call::{Action, CallConfig, CallId, Event, What},
-    media::{Encoding, Format, Speaker, TrackFormat},
-    policy::{Notice, Policy, Suspension},
+    media::{Encoding, Format, GapCause, Speaker, TrackFormat},
+    policy::{Notice, PauseOwner, Policy, Suspension},
     score::{Model, ScoreError, ScoreRequest, Scores, Stages},
     units::{Pii, SampleRate},
 };
@@ -117,10 +117,6 @@ fn commands_reach_their_call_and_no_other() {
 #[test]
 fn a_second_stream_of_a_call_stands_by_and_goes_on_where_the_first_ends() {
     let (board, told) = board(1, 100);
-    let second_of_audio = |line: &mut Line, from: u64| {
-        let payload = [0x55; 8_000];
-        line.handle(&Message::Media { track: Speaker::Caller, position: from, payload: &payload });
-    };
     let mut first = open(&board, "a").unwrap();
     let mut second = open(&board, "a").unwrap();
     assert!(second.is_joined() && board.live() == 1);
@@ -135,6 +131,58 @@ fn a_second_stream_of_a_call_stands_by_and_goes_on_where_the_first_ends() {
     let Some(What::CallEnded { duration_s, .. }) = events.last().map(|e| &e.what) else { panic!() };
     assert!((duration_s - 3.0).abs() < 0.1, "{duration_s}: two seconds of the first, one of the second");
     assert!(!events.iter().any(|e| matches!(e.what, What::Gap { .. })));
+}
+
+#[test]
+fn a_stream_that_takes_over_lifts_no_pause_but_that_of_the_stream_before_it() {
+    let check = |pauses: &dyn Fn(&Switchboard, &mut Line, &mut Line), resumed: bool| {
+        let (board, told) = board(1, 100);
+        let mut first = open(&board, "a").unwrap();
+        let mut second = open(&board, "a").unwrap();
+        second_of_audio(&mut first, 0);
+        pauses(&board, &mut first, &mut second);
+        second_of_audio(&mut first, 8_000);
+        drop(first);
+        second_of_audio(&mut second, 16_000);
+        drop(second);
+        let events = until_ended(&told, "a");
+        assert!(events.iter().any(|e| matches!(e.what, What::State { to: "suspended", .. })));
+        let has_resumed = events.iter().any(|e| matches!(e.what, What::State { from: "suspended", .. }));
+        assert_eq!(has_resumed, resumed);
+    };
+    let integrator = |board: &Switchboard, _: &mut Line, _: &mut Line| {
+        let pause = Command::Suspend(Suspension::Pause(PauseOwner::Integrator));
+        board.tell(&CallId::new("a"), pause).unwrap();
+    };
+    let first = |_: &Switchboard, first: &mut Line, _: &mut Line| first.handle(&Message::Paused);
+    let both = |_: &Switchboard, first: &mut Line, second: &mut Line| {
+        first.handle(&Message::Paused);
+        second.handle(&Message::Paused);
+    };
+    check(&integrator, false);
+    check(&first, true);
+    check(&both, false);
+}
+
+#[test]
+fn a_gap_keeps_the_cause_that_its_protocol_gives() {
+    let (board, told) = board(1, 100);
+    let mut stream = open(&board, "a").unwrap();
+    let causes = [GapCause::Dtx, GapCause::Discarded, GapCause::Paused, GapCause::Lost];
+    let mut at = 0;
+    for cause in causes {
+        second_of_audio(&mut stream, at);
+        stream.handle(&Message::Gap { track: Speaker::Caller, cause, from: at + 8_000, to: at + 12_000 });
+        at += 12_000;
+    }
+    second_of_audio(&mut stream, at);
+    drop(stream);
+    let events = until_ended(&told, "a");
+    let gaps = events.iter().filter_map(|event| match event.what {
+        What::Gap { cause, seconds, .. } => Some((cause, seconds)),
+        _ => None,
+    });
+    assert_eq!(gaps.collect::<Vec<_>>(), causes.map(|cause| (cause, 0.5)));
 }
 
 #[test]
@@ -322,6 +370,12 @@ fn start(id: &str, caller: TrackFormat, agent: Option<TrackFormat>) -> Start {
 fn open(board: &Switchboard, id: &str) -> Result<Line, Refused> {
     let mulaw = TrackFormat::mono(Encoding::Pcmu, SampleRate(8_000));
     board.open(&start(id, mulaw, None), &Assumed { notice: Notice::Consent, ..Assumed::default() })
+}
+
+/// A second of the caller's audio from this sample on.
+fn second_of_audio(line: &mut Line, from: u64) {
+    let payload = [0x55; 8_000];
+    line.handle(&Message::Media { track: Speaker::Caller, position: from, payload: &payload });
 }
 
 /// Plays a file over a line, in packets of so many samples, as fast as the shard hears it.

@@ -45,7 +45,7 @@ use crate::{
 use warmline_core::{
     call::{CallId, Transcript},
     media::Speaker,
-    policy::{Notice, Suspension},
+    policy::{Notice, PauseOwner, Suspension},
     units::{MediaSpan, MediaTime, Pii, Probability},
     words::{BotEvent, BotReport},
 };
@@ -284,7 +284,7 @@ async fn say(
         }
         ("transfer", Role::Integrator) => Command::ExplicitRequest,
         ("hold", Role::Integrator) => Command::Suspend(Suspension::Hold),
-        ("pause", Role::Integrator) => Command::Suspend(Suspension::Pause),
+        ("pause", Role::Integrator) => Command::Suspend(Suspension::Pause(PauseOwner::Integrator)),
         ("resume", Role::Integrator) => Command::Lift(Suspension::Hold),
         ("opt-out", Role::Integrator) => Command::Suspend(Suspension::OptedOut),
         ("notice", Role::Integrator) => Command::Notice(said.given.unwrap_or(Notice::Notice)),
@@ -312,7 +312,9 @@ async fn say(
     let told = match (what.as_str(), command) {
         ("resume", command) => {
             let board = &console.intake.board;
-            board.tell(&id, command).and_then(|()| board.tell(&id, Command::Lift(Suspension::Pause)))
+            board
+                .tell(&id, command)
+                .and_then(|()| board.tell(&id, Command::Lift(Suspension::Pause(PauseOwner::Integrator))))
         }
         (_, command) => console.intake.board.tell(&id, command),
     };

@@ -214,6 +214,8 @@ impl Story {
             | What::Turn { .. }
             | What::Said { .. }
             | What::TransferOutcome { .. }
+            | What::TransferClaimed { .. }
+            | What::TransferVerdict { .. }
             | What::Gap { .. }
             | What::Problem { .. } => {}
         }

@@ -110,6 +110,12 @@ impl Timeline {
                 self.packet.get_or_insert_with(|| packet.clone());
             }
             What::TransferOutcome { outcome, .. } => self.note(at, DIM, "·", &format!("transfer {outcome}")),
+            What::TransferClaimed { by, .. } => {
+                self.note(at, DIM, "·", &format!("{by} claimed the transfer"))
+            }
+            What::TransferVerdict { verdict, by, .. } => {
+                self.note(at, DIM, "·", &format!("{by} judged the transfer: {}", verdict.name()));
+            }
             What::Gap { track, seconds, .. } => {
                 let whose = who(*track);
                 self.note(at, DIM, "·", &format!("{seconds:.1} s of the {whose}'s audio are missing"));

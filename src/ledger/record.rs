@@ -52,28 +52,7 @@ pub struct Record {
     pub verdict: Option<VerdictRow>,
 }
 
-/// Whether a transfer was any good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It was.
-    Helpful,
-    /// The caller did not need it.
-    Unneeded,
-    /// It came too late.
-    TooLate,
-}
-
-impl Verdict {
-    /// The name used in the interface.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Helpful => "helpful",
-            Self::Unneeded => "unneeded",
-            Self::TooLate => "too_late",
-        }
-    }
-}
+pub use warmline_core::transfer::Verdict;
 
 /// A verdict, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Command, Kind, Load, Refused, STREAMS_MAX, TURN_MAX_US, lock};
 use warmline_core::{
     call::{Call, CallId, CallStart, Event, OPTED_OUT, What},
-    media::{Format, Speaker},
+    media::{Format, GapCause, Speaker},
     packet::rounded,
     units::MediaTime,
 };
@@ -27,6 +27,9 @@ pub const QUEUE_BYTES_MAX: usize = 256 * 1024;
 
 /// Words (keys, pauses, commands) that may wait for one call; beyond, a word is refused.
 pub const QUEUE_WORDS_MAX: usize = 64;
+
+/// Gaps that may wait for one call; beyond, what is missing shows as lost in the place of what follows.
+pub const QUEUE_GAPS_MAX: usize = 64;
 
 /// Buffers a call keeps for the payloads to come.
 const SPARE_MAX: usize = 8;
@@ -112,6 +115,8 @@ impl Status {
             | What::Turn { .. }
             | What::Said { .. }
             | What::TransferOutcome { .. }
+            | What::TransferClaimed { .. }
+            | What::TransferVerdict { .. }
             | What::Gap { .. }
             | What::Problem { .. }
             | What::CallEnded { .. } => {}
@@ -123,6 +128,8 @@ impl Status {
 pub(super) enum Said {
     /// Audio of one of its streams.
     Media { stream: u32, track: Speaker, position: u64, payload: Vec<u8> },
+    /// Audio of one of its streams that does not come.
+    Gap { stream: u32, track: Speaker, cause: GapCause, from: u64, to: u64 },
     /// A word of one of its streams.
     Word(u32, Command),
     /// A further stream stands by.
@@ -156,6 +163,7 @@ struct Waiting {
     packets: usize,
     bytes: usize,
     words: usize,
+    gaps: usize,
     taken: u64,
     dropped: u64,
     spare: Vec<Vec<u8>>,
@@ -174,6 +182,7 @@ impl Inbox {
             packets: 0,
             bytes: 0,
             words: 0,
+            gaps: 0,
             taken: 0,
             dropped: 0,
             spare: Vec::new(),
@@ -240,6 +249,17 @@ impl Inbox {
         dropped
     }
 
+    /// Takes a gap of the audio, so that its cause is known.
+    pub(super) fn gap(self: &Arc<Self>, tray: &Tray, gap: Said) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.over || waiting.gaps >= QUEUE_GAPS_MAX {
+            return;
+        }
+        waiting.gaps += 1;
+        waiting.said.push_back(gap);
+        self.ring(waiting, tray);
+    }
+
     /// Takes a word; `false` if too many wait, or the call is over. That a stream left is always taken.
     pub(super) fn say(self: &Arc<Self>, tray: &Tray, said: Said) -> bool {
         let mut waiting = lock(&self.waiting);
@@ -290,7 +310,8 @@ impl Inbox {
     pub(super) fn take(&self, said: &mut VecDeque<Said>) {
         let mut waiting = lock(&self.waiting);
         std::mem::swap(&mut waiting.said, said);
-        (waiting.packets, waiting.bytes, waiting.words, waiting.rung) = (0, 0, 0, false);
+        (waiting.packets, waiting.bytes, waiting.words, waiting.gaps) = (0, 0, 0, 0);
+        waiting.rung = false;
     }
 
     /// Gives a payload's buffer back.

@@ -9,7 +9,7 @@ use super::{
 use warmline_core::{
     call::CallId,
     media::{Decoder, Speaker},
-    policy::Suspension,
+    policy::{PauseOwner, Suspension},
 };
 use warmline_wire::Message;
 
@@ -61,11 +61,15 @@ impl Line {
         let word = match message {
             Message::Media { track, position, payload } => return self.media(*track, *position, payload),
             Message::Dtmf(key) => Command::Dtmf(*key),
-            Message::Paused => Command::Suspend(Suspension::Pause),
-            Message::Resumed => Command::Lift(Suspension::Pause),
+            Message::Paused => Command::Suspend(Suspension::Pause(PauseOwner::Stream(self.stream))),
+            Message::Resumed => Command::Lift(Suspension::Pause(PauseOwner::Stream(self.stream))),
             Message::Stopped(cause) => return self.leave(cause),
-            // What is missing shows in the place of what follows.
-            Message::Gap { .. } | Message::Started(_) | Message::Mark(_) | Message::Problem(_) => return,
+            Message::Gap { track, cause, from, to } => {
+                let (track, cause, from, to) = (*track, *cause, *from, *to);
+                self.inbox.gap(&self.tray, Said::Gap { stream: self.stream, track, cause, from, to });
+                return;
+            }
+            Message::Started(_) | Message::Mark(_) | Message::Problem(_) => return,
         };
         if !self.inbox.say(&self.tray, Said::Word(self.stream, word)) {
             self.shared.counts.unheard.fetch_add(1, Ordering::Relaxed);

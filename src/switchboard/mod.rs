@@ -18,19 +18,18 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-pub use inbox::{HandBack, QUEUE_BYTES_MAX, QUEUE_PACKETS_MAX, QUEUE_WORDS_MAX, Status};
+pub use inbox::{HandBack, QUEUE_BYTES_MAX, QUEUE_GAPS_MAX, QUEUE_PACKETS_MAX, QUEUE_WORDS_MAX, Status};
 use inbox::{Inbox, Said, Tray};
 pub use line::Line;
 use shard::Shard;
 pub use shard::{SCORING_MAX_US, TURN_EVERY_US, TURN_MAX_US};
 
+pub use warmline_core::call::Command;
 use warmline_core::{
-    call::{Action, Call, CallConfig, CallId, CallStart, Event, Transcript},
+    call::{Action, Call, CallConfig, CallId, CallStart, Event},
     media::{DecodeError, Decoder, Format, TrackError},
-    policy::{Notice, Outcome, Suspension},
+    policy::Notice,
     score::{ScoreError, ScoreRequest, Scores},
-    units::MediaTime,
-    words::BotEvent,
 };
 use warmline_wire::Start;
 
@@ -82,29 +81,6 @@ pub struct Assumed {
     pub queue: Option<String>,
     /// Their intent.
     pub intent: Option<String>,
-}
-
-/// What may be said about a call from outside its streams.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    /// The caller pressed a key that the stream does not carry.
-    Dtmf(char),
-    /// Somebody said something.
-    Transcript(Transcript),
-    /// The bot reports of itself, and when it was.
-    Bot(BotEvent, Option<MediaTime>),
-    /// The caller was told, or agreed.
-    Notice(Notice),
-    /// Scoring must stop.
-    Suspend(Suspension),
-    /// One reason to stop is gone.
-    Lift(Suspension),
-    /// The integrator asks for a person on the caller's behalf.
-    ExplicitRequest,
-    /// A supervisor asks for a person.
-    Manual,
-    /// What became of the transfer.
-    Outcome(Outcome),
 }
 
 /// Why a call is not taken: the reason goes back to the peer in its protocol's own words.

@@ -15,7 +15,7 @@ use super::{
 use warmline_core::{
     call::{Call, Event, Input, Output, SCORE_DEADLINE_US, What},
     media::Speaker,
-    policy::Suspension,
+    policy::{PauseOwner, Suspension},
     score::{ScoreRequest, Stage},
     units::CallTime,
 };
@@ -64,6 +64,8 @@ struct Live {
     heard: u32,
     /// The streams that stand by.
     standing_by: VecDeque<u32>,
+    /// The streams whose protocol says that they are paused.
+    paused: BTreeSet<u32>,
     /// How far the tracks of the stream that is heard are moved, samples; `None` until its first payload says where it is.
     shifts: [Option<u64>; 2],
     /// How it ended.
@@ -138,6 +140,7 @@ impl Shard {
             rates,
             heard: 0,
             standing_by: VecDeque::new(),
+            paused: BTreeSet::new(),
             shifts: [Some(0); 2],
             over: None,
         };
@@ -321,27 +324,73 @@ impl Live {
                 }
                 self.inbox.give_back(payload);
             }
-            Said::Word(stream, command) => {
-                if stream == self.heard {
-                    self.call.handle_input(at, input(command));
+            Said::Gap { stream, track, cause, from, to } => {
+                // Before the first payload of a stream that takes over, nothing of it is missing.
+                if stream == self.heard
+                    && let Some(shift) = self.known_shift(track)
+                {
+                    let (from, to) = (from.saturating_add(shift), to.saturating_add(shift));
+                    self.call.handle_input(at, Input::Gap { track, cause, from, to });
                 }
             }
-            Said::Command(command) => self.call.handle_input(at, input(command)),
+            Said::Word(stream, command) => {
+                self.note_pause(stream, &command);
+                if stream == self.heard {
+                    self.call.handle_input(at, command.into());
+                }
+            }
+            Said::Command(command) => self.call.handle_input(at, command.into()),
             Said::Joined(stream) => self.standing_by.push_back(stream),
             Said::Left(stream, cause) => self.leave(at, stream, &cause),
         }
     }
 
+    /// Remembers which streams paused: one that stands by may take over while it is paused.
+    fn note_pause(&mut self, stream: u32, command: &Command) {
+        match command {
+            Command::Suspend(Suspension::Pause(_)) => {
+                self.paused.insert(stream);
+            }
+            Command::Lift(Suspension::Pause(_)) => {
+                self.paused.remove(&stream);
+            }
+            Command::Suspend(_)
+            | Command::Lift(_)
+            | Command::Dtmf(_)
+            | Command::Transcript(_)
+            | Command::Bot(..)
+            | Command::Notice(_)
+            | Command::ExplicitRequest
+            | Command::Manual
+            | Command::Outcome(_) => {}
+        }
+    }
+
     /// A stream is over: one that stands by goes on where the call is.
     fn leave(&mut self, at: CallTime, stream: u32, cause: &str) {
+        let was_paused = self.paused.remove(&stream);
         if stream != self.heard {
             self.standing_by.retain(|other| *other != stream);
         } else if let Some(next) = self.standing_by.pop_front() {
             self.heard = next;
             self.shifts = [None; 2];
-            self.call.handle_input(at, Input::Lift(Suspension::Pause));
+            let pause = |stream| Suspension::Pause(PauseOwner::Stream(stream));
+            if self.paused.contains(&next) {
+                self.call.handle_input(at, Command::Suspend(pause(next)).into());
+            }
+            if was_paused {
+                self.call.handle_input(at, Command::Lift(pause(stream)).into());
+            }
         } else {
             self.call.handle_input(at, Input::Ended(cause));
+        }
+    }
+
+    fn known_shift(&self, track: Speaker) -> Option<u64> {
+        let [caller, agent] = self.shifts;
+        match track {
+            Speaker::Caller => caller,
+            Speaker::Agent => agent,
         }
     }
 
@@ -355,20 +404,6 @@ impl Live {
         };
         let here = self.call.time().0.saturating_mul(rate) / 8_000;
         *shift.get_or_insert(here.saturating_sub(position))
-    }
-}
-
-fn input(command: Command) -> Input<'static> {
-    match command {
-        Command::Dtmf(key) => Input::Dtmf(key),
-        Command::Transcript(transcript) => Input::Transcript(transcript),
-        Command::Bot(event, at) => Input::Bot(event, at),
-        Command::Notice(notice) => Input::Notice(notice),
-        Command::Suspend(why) => Input::Suspend(why),
-        Command::Lift(why) => Input::Lift(why),
-        Command::ExplicitRequest => Input::ExplicitRequest,
-        Command::Manual => Input::Manual,
-        Command::Outcome(outcome) => Input::TransferOutcome(outcome),
     }
 }
 

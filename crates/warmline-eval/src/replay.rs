@@ -11,7 +11,7 @@ use super::{
     script::{Line, Told},
 };
 use warmline_core::{
-    call::{Call, CallConfig, CallStart, Input, Output, Transcript},
+    call::{Call, CallConfig, CallStart, Command, Input, Output, Transcript},
     media::Speaker,
     policy::Notice,
     score::{ScoreError, ScoreRequest, Scores},
@@ -79,7 +79,7 @@ pub fn replay(
     loop {
         if notice_at.is_some_and(|at| at <= position) {
             notice_at = None;
-            player.input(Input::Notice(options.notice));
+            player.input(Input::Command(Command::Notice(options.notice)));
         }
         let until_notice = notice_at.map_or(u64::MAX, |at| at - position);
         let samples = samples_a_packet.min(until_notice);
@@ -133,10 +133,13 @@ impl<'a, 'b> Player<'a, 'b> {
     fn tell_until(&mut self, end: MediaTime) {
         while let Some(Line { at, told }) = self.script.pop_front_if(|line| line.at < end) {
             self.input(match told {
-                Told::Said(speaker, text) => {
-                    Input::Transcript(Transcript { speaker, text, is_final: true, at: Some(at) })
-                }
-                Told::Bot(event) => Input::Bot(event, Some(at)),
+                Told::Said(speaker, text) => Input::Command(Command::Transcript(Transcript {
+                    speaker,
+                    text,
+                    is_final: true,
+                    at: Some(at),
+                })),
+                Told::Bot(event) => Input::Command(Command::Bot(event, Some(at))),
             });
         }
     }

@@ -92,6 +92,8 @@ impl Trace {
             | What::Said { .. }
             | What::State { .. }
             | What::TransferOutcome { .. }
+            | What::TransferClaimed { .. }
+            | What::TransferVerdict { .. }
             | What::Gap { .. }
             | What::Problem { .. } => {}
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Action, CallConfig, CallId, CallStart, Event, OPTED_OUT, Output, What,
+    Action, CallConfig, CallId, CallStart, Command, Event, OPTED_OUT, Output, Transcript, What,
     hearing::{Hop, Item, Judgement, Score},
     talk::{Found, Talk},
 };
@@ -199,25 +199,33 @@ impl Decision {
                 self.tell(at, What::Gap { track, cause, seconds: span.seconds() }, outputs);
             }
             Item::Problem { track, problem } => self.tell(at, What::Problem { track, problem }, outputs),
-            Item::Dtmf(key) => self.key(at, key, outputs),
-            Item::Notice(given) => self.notice(at, given, outputs),
-            Item::Words { said_at, speaker, text } => self.say(at, said_at, speaker, &text, outputs),
-            Item::Bot(event) => self.bot(at, &event, outputs),
-            Item::Suspend(why) => self.suspend(at, why, outputs),
-            Item::Lift(why) => {
+            Item::Command(command) => self.command(at, command, outputs),
+            Item::Ended(cause) => self.end(at, cause, outputs),
+        }
+    }
+
+    fn command(&mut self, at: MediaTime, command: Command, outputs: &mut VecDeque<Output>) {
+        match command {
+            Command::Dtmf(key) => self.key(at, key, outputs),
+            Command::Notice(given) => self.notice(at, given, outputs),
+            Command::Transcript(Transcript { speaker, text, at: said_at, .. }) => {
+                self.say(at, said_at.unwrap_or(at), speaker, &text, outputs);
+            }
+            Command::Bot(event, _) => self.bot(at, &event, outputs),
+            Command::Suspend(why) => self.suspend(at, why, outputs),
+            Command::Lift(why) => {
                 if why == Suspension::Hold {
                     self.talk.hold(at, false);
                 }
                 self.observe(at, Observation::Lift(why), "resumed", outputs);
             }
-            Item::ExplicitRequest => {
+            Command::ExplicitRequest => {
                 if self.escalation.rules().instant.explicit_request {
                     self.ask(at, Cue::ExplicitRequest, "the caller asked for a person", outputs);
                 }
             }
-            Item::Manual => self.ask(at, Cue::Manual, "a supervisor decided", outputs),
-            Item::Outcome(outcome) => self.outcome(at, outcome, outputs),
-            Item::Ended(cause) => self.end(at, cause, outputs),
+            Command::Manual => self.ask(at, Cue::Manual, "a supervisor decided", outputs),
+            Command::Outcome(outcome) => self.outcome(at, outcome, outputs),
         }
     }
 
@@ -432,7 +440,7 @@ impl Decision {
                     self.tell(at, What::State { from, to, why: suspended(why).to_owned() }, outputs);
                 }
             }
-            Suspension::Pause | Suspension::Notice | Suspension::Human => {}
+            Suspension::Pause(_) | Suspension::Notice | Suspension::Human => {}
         }
     }
 
@@ -507,7 +515,13 @@ impl Decision {
             Outcome::Connected => "connected",
             Outcome::CameToNothing => "came_to_nothing",
         };
-        let what = What::TransferOutcome { transfer: self.id.transfer(n), outcome: words.into() };
+        let what = What::TransferOutcome {
+            transfer: self.id.transfer(n),
+            outcome: words.into(),
+            attempt: None,
+            connector: None,
+            reason: None,
+        };
         self.tell(at, what, outputs);
         self.observe(at, Observation::Ended(outcome), words, outputs);
     }
@@ -730,7 +744,7 @@ fn clock(seconds: f64) -> String {
 fn suspended(why: Suspension) -> &'static str {
     match why {
         Suspension::Hold => "on hold",
-        Suspension::Pause => "paused",
+        Suspension::Pause(_) => "paused",
         Suspension::Notice => "the notice the policy asks for has not been given",
         Suspension::OptedOut => OPTED_OUT,
         Suspension::Human => "a human has the caller",

@@ -2,17 +2,15 @@
 
 use std::collections::VecDeque;
 
-use super::{GapCause, Output};
+use super::{Command, Output};
 use crate::{
     media::{
-        Activity, Agent, Caller, FRAME_STEP, Frame, Heard as Sound, Received, Speaker, Track, TrackError,
-        TrackFormat,
+        Activity, Agent, Caller, FRAME_STEP, Frame, Gap, GapCause, Heard as Sound, Received, Speaker, Track,
+        TrackError, TrackFormat,
     },
-    policy::{Notice, Outcome, Suspension},
     prosody::{Analyser, Lld, Summariser, Summary, loudness::level_dbfs},
     score::{Evidence, ScoreError, ScoreRequest, Scores, SpeechMemory, Stage, Stages},
-    units::{CallTime, MediaSpan, MediaTime, Pii, Probability},
-    words::BotEvent,
+    units::{CallTime, MediaSpan, MediaTime, Probability},
 };
 
 /// Media time without speech after which a window is forgotten: it would mix then with now.
@@ -46,20 +44,8 @@ pub(super) enum Item {
         track: Speaker,
         problem: String,
     },
-    Dtmf(char),
-    /// Somebody said something, some time ago.
-    Words {
-        said_at: MediaTime,
-        speaker: Speaker,
-        text: Pii<String>,
-    },
-    Bot(BotEvent),
-    Notice(Notice),
-    Suspend(Suspension),
-    Lift(Suspension),
-    ExplicitRequest,
-    Manual,
-    Outcome(Outcome),
+    /// A command, dated with the moment at which it takes its place among the audio.
+    Command(Command),
     Ended(String),
 }
 
@@ -191,8 +177,26 @@ impl CallerEar {
         let mut desk = Desk { now, items, through, outputs };
         track.push(position, payload, |sound| match sound {
             Sound::Frame(frame) => ear.hear(&frame, &mut desk),
-            Sound::Gap(gap) => ear.miss(gap.from, gap.to, &mut desk),
+            Sound::Gap(gap) => ear.miss(gap, &mut desk),
         })
+    }
+
+    /// The samples `from..to` do not come.
+    pub(super) fn skip(
+        &mut self,
+        now: CallTime,
+        from: u64,
+        to: u64,
+        cause: GapCause,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<Received, TrackError> {
+        let Self { track, ear, items, through } = self;
+        let mut desk = Desk { now, items, through, outputs };
+        track.skip(from, to, cause, |sound| match sound {
+            Sound::Frame(frame) => ear.hear(&frame, &mut desk),
+            Sound::Gap(gap) => ear.miss(gap, &mut desk),
+        })?;
+        Ok(Received::default())
     }
 
     /// Nothing more comes of what is before `to`.
@@ -206,7 +210,7 @@ impl CallerEar {
                     ear.hear(&frame, &mut desk);
                 }
             });
-            ear.miss(from, to, &mut desk);
+            ear.miss(Gap { from, to, cause: GapCause::Lost }, &mut desk);
         }
     }
 
@@ -294,12 +298,13 @@ impl Ear {
         }
     }
 
-    fn miss(&mut self, from: MediaTime, to: MediaTime, desk: &mut Desk<'_>) {
+    fn miss(&mut self, gap: Gap, desk: &mut Desk<'_>) {
+        let Gap { from, to, cause } = gap;
         self.flush(desk);
         self.stop_speaking(from, desk.items);
         self.pass(to, desk);
         if self.attention != Attention::None {
-            let lost = Item::Gap { track: Speaker::Caller, cause: GapCause::Lost, span: to.since(from) };
+            let lost = Item::Gap { track: Speaker::Caller, cause, span: to.since(from) };
             desk.items.push_back((to.max(*desk.through), lost));
         }
     }
@@ -428,12 +433,19 @@ impl AgentEar {
         track.push(position, payload, |sound| match sound {
             Sound::Frame(frame) => hear_agent(&frame, activity, speaking, items, through),
             Sound::Gap(gap) => {
-                stop(gap.from, speaking, items);
-                let span = gap.to.since(gap.from);
-                *through = gap.to.max(*through);
-                items.push_back((*through, Item::Gap { track: Speaker::Agent, cause: GapCause::Lost, span }));
+                miss_agent(gap, speaking, items, through);
             }
         })
+    }
+
+    /// The samples `from..to` do not come.
+    pub(super) fn skip(&mut self, from: u64, to: u64, cause: GapCause) -> Result<Received, TrackError> {
+        let Self { track, activity, speaking, items, through } = self;
+        track.skip(from, to, cause, |sound| match sound {
+            Sound::Frame(frame) => hear_agent(&frame, activity, speaking, items, through),
+            Sound::Gap(gap) => miss_agent(gap, speaking, items, through),
+        })?;
+        Ok(Received::default())
     }
 
     /// Nothing more comes of what is before `to`.
@@ -455,6 +467,18 @@ impl AgentEar {
         stop(end, speaking, items);
         *through = end.max(*through);
     }
+}
+
+fn miss_agent(
+    gap: Gap,
+    speaking: &mut bool,
+    items: &mut VecDeque<(MediaTime, Item)>,
+    through: &mut MediaTime,
+) {
+    let Gap { from, to, cause } = gap;
+    stop(from, speaking, items);
+    *through = to.max(*through);
+    items.push_back((*through, Item::Gap { track: Speaker::Agent, cause, span: to.since(from) }));
 }
 
 fn hear_agent(

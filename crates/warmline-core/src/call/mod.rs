@@ -8,6 +8,7 @@
 mod decision;
 mod event;
 mod hearing;
+mod input;
 mod talk;
 
 use std::{
@@ -17,8 +18,9 @@ use std::{
 };
 
 use decision::{Decision, push_bounded};
-pub use event::{Event, GapCause, OPTED_OUT, What};
+pub use event::{Event, EventKind, OPTED_OUT, What};
 use hearing::{AgentEar, Attention, CallerEar, Item};
+pub use input::{Command, Input};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -28,7 +30,6 @@ use crate::{
     policy::{Notice, Outcome, Policy, Suspension},
     score::{ScoreError, ScoreRequest, Scores, Stage, Stages},
     units::{CallTime, MediaTime, Pii},
-    words::BotEvent,
 };
 
 /// Arrival time after which a score counts as never made: an explicit request waits no longer than this behind one.
@@ -122,44 +123,6 @@ pub struct Transcript {
     pub is_final: bool,
     /// When it had been said; when it comes, if nothing is given.
     pub at: Option<MediaTime>,
-}
-
-/// What a call is told.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// Audio of one track.
-    Media {
-        /// Whose.
-        track: Speaker,
-        /// Place of the first sample: samples at the track's own rate since the call's start.
-        position: u64,
-        /// Whole samples in the track's encoding.
-        payload: &'a [u8],
-    },
-    /// The answer to the score request of that stage and moment.
-    Scored(Stage, MediaTime, Result<Scores, ScoreError>),
-    /// The caller pressed a key.
-    Dtmf(char),
-    /// Somebody said something.
-    Transcript(Transcript),
-    /// The bot reports of itself, and when it was.
-    Bot(BotEvent, Option<MediaTime>),
-    /// The caller was told, or agreed.
-    Notice(Notice),
-    /// Scoring must stop: hold, a pause, an opt-out, a human on the leg.
-    Suspend(Suspension),
-    /// One reason to stop is gone.
-    Lift(Suspension),
-    /// The integrator's API asks for a person on the caller's behalf.
-    ExplicitRequest,
-    /// A supervisor asks for a person.
-    Manual,
-    /// What became of the transfer.
-    TransferOutcome(Outcome),
-    /// The call is over, with the protocol's word for why.
-    Ended(&'a str),
-    /// The moment that [`Call::poll_timeout`] named has come.
-    Timeout,
 }
 
 /// What a call wants done.
@@ -262,45 +225,54 @@ impl Call {
                     self.refused(received, Speaker::Agent);
                 }
             }
+            Input::Gap { track: Speaker::Caller, cause, from, to } => {
+                let skipped = self.caller.skip(now, from, to, cause, &mut self.outputs);
+                self.refused(skipped, Speaker::Caller);
+            }
+            Input::Gap { track: Speaker::Agent, cause, from, to } => {
+                if let Some(agent) = &mut self.agent {
+                    let skipped = agent.skip(from, to, cause);
+                    self.refused(skipped, Speaker::Agent);
+                }
+            }
             Input::Scored(stage, at, answer) => self.answer(stage, at, answer),
-            Input::Dtmf(key) => {
-                if !self.suspended.contains(&Suspension::Pause) {
-                    self.tell(Item::Dtmf(key));
-                }
-            }
-            Input::Transcript(Transcript { speaker, text, is_final, at }) => {
-                if is_final {
-                    let said_at = at.unwrap_or(self.received());
-                    self.said(now, at, Item::Words { said_at, speaker, text });
-                }
-            }
-            Input::Bot(event, at) => self.said(now, at, Item::Bot(event)),
-            Input::Notice(given) => {
-                self.suspend(Suspension::Notice, !self.decision.notice_rule().is_met(given));
-                self.tell(Item::Notice(given));
-            }
-            Input::Suspend(why) => {
-                self.suspend(why, true);
-                self.tell(Item::Suspend(why));
-            }
-            Input::Lift(why) => {
-                self.suspend(why, false);
-                self.tell(Item::Lift(why));
-            }
-            Input::ExplicitRequest => self.tell(Item::ExplicitRequest),
-            Input::Manual => self.tell(Item::Manual),
-            Input::TransferOutcome(outcome) => {
-                if outcome == Outcome::Connected {
-                    self.suspend(Suspension::Human, true);
-                }
-                self.tell(Item::Outcome(outcome));
-            }
+            Input::Command(command) => self.command(now, command),
             Input::Ended(cause) => self.end(now, cause),
             Input::Timeout => self.time_out(now),
         }
         self.merge();
         self.watch_for_stalls(now);
         self.decide(now);
+    }
+
+    /// Takes a command. Suspensions take effect on the audio at once; every command is decided on in the order of media time.
+    fn command(&mut self, now: CallTime, command: Command) {
+        match command {
+            Command::Dtmf(_) if self.is_paused() => return,
+            Command::Transcript(Transcript { is_final: false, .. }) => return,
+            Command::Transcript(Transcript { at, .. }) | Command::Bot(_, at) => {
+                let command = match command {
+                    Command::Transcript(transcript) => {
+                        let at = Some(at.unwrap_or(self.received()));
+                        Command::Transcript(Transcript { at, ..transcript })
+                    }
+                    other => other,
+                };
+                self.said(now, at, Item::Command(command));
+                return;
+            }
+            Command::Notice(given) => {
+                self.suspend(Suspension::Notice, !self.decision.notice_rule().is_met(given));
+            }
+            Command::Suspend(why) => self.suspend(why, true),
+            Command::Lift(why) => self.suspend(why, false),
+            Command::Outcome(Outcome::Connected) => self.suspend(Suspension::Human, true),
+            Command::Dtmf(_)
+            | Command::ExplicitRequest
+            | Command::Manual
+            | Command::Outcome(Outcome::CameToNothing) => {}
+        }
+        self.tell(Item::Command(command));
     }
 
     /// Decides on what is ready, up to a score that is on its way.
@@ -345,21 +317,30 @@ impl Call {
 
     /// Stops or resumes listening at once: what must not be scored is not even described while a score before it is awaited.
     fn suspend(&mut self, why: Suspension, on: bool) {
-        let changed = if on { self.suspended.insert(why) } else { self.suspended.remove(&why) };
-        if why == Suspension::Pause && changed {
+        let was_paused = self.is_paused();
+        if on {
+            self.suspended.insert(why)
+        } else {
+            self.suspended.remove(&why)
+        };
+        if self.is_paused() != was_paused {
             let now = self.received();
             match self.pauses.back_mut() {
                 Some((_, to @ None)) => *to = Some(now),
                 Some(_) | None => push_bounded(&mut self.pauses, (now, None), PAUSES_MAX),
             }
         }
-        let absent =
-            self.suspended.contains(&Suspension::Hold) || self.suspended.contains(&Suspension::Pause);
+        let absent = self.suspended.contains(&Suspension::Hold) || self.is_paused();
         self.caller.attend(match (absent, self.suspended.is_empty()) {
             (true, _) => Attention::None,
             (false, false) => Attention::Turns,
             (false, true) => Attention::Scored,
         });
+    }
+
+    /// Whether anybody paused the call.
+    fn is_paused(&self) -> bool {
+        self.suspended.iter().any(|why| matches!(why, Suspension::Pause(_)))
     }
 
     /// Puts what was told behind everything heard so far, and dates it with the end of what was received.
@@ -379,7 +360,7 @@ impl Call {
         let moment = at.unwrap_or(self.received());
         let within =
             |(from, to): &(MediaTime, Option<MediaTime>)| moment >= *from && to.is_none_or(|to| moment < to);
-        if self.pauses.iter().any(within) || at.is_none() && self.suspended.contains(&Suspension::Pause) {
+        if self.pauses.iter().any(within) || at.is_none() && self.is_paused() {
             return;
         }
         let Some(at) = at else { return self.tell(item) };

@@ -17,7 +17,8 @@ pub enum Speaker {
 }
 
 /// Why audio does not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GapCause {
     /// It was sent and lost, or arrived too late to matter.
     Lost,

@@ -3,6 +3,7 @@
 use super::encoding;
 use super::framer::{Frame, Framer};
 use super::resample::{RateError, Resampler};
+use crate::media::GapCause;
 pub use crate::media::TrackFormat;
 use crate::units::MediaTime;
 
@@ -37,6 +38,8 @@ pub struct Gap {
     pub from: MediaTime,
     /// Where the sound after it begins.
     pub to: MediaTime,
+    /// Why.
+    pub cause: GapCause,
 }
 
 /// What became of a payload.
@@ -131,7 +134,7 @@ impl<R> Track<R> {
             return Ok(received);
         }
         if position > expected {
-            self.skip_to(position, &mut heard);
+            self.skip_to(position, GapCause::Lost, &mut heard);
         }
 
         let repeated_bytes = usize::try_from(repeated).unwrap_or(usize::MAX).saturating_mul(bytes_per_sample);
@@ -154,13 +157,35 @@ impl<R> Track<R> {
         });
     }
 
-    fn skip_to(&mut self, position: u64, mut heard: impl FnMut(Heard<'_, R>)) {
+    /// Skips the samples `from..to`, which do not come for this reason. What is missing before `from` is lost; what was
+    /// received already stays.
+    pub fn skip(
+        &mut self,
+        from: u64,
+        to: u64,
+        cause: GapCause,
+        mut heard: impl FnMut(Heard<'_, R>),
+    ) -> Result<(), TrackError> {
+        if from.max(to) > MAX_POSITION {
+            return Err(TrackError::Position { position: from.max(to) });
+        }
+        if to <= from.max(self.resampler.position()) {
+            return Ok(());
+        }
+        if from > self.resampler.position() {
+            self.skip_to(from, GapCause::Lost, &mut heard);
+        }
+        self.skip_to(to, cause, &mut heard);
+        Ok(())
+    }
+
+    fn skip_to(&mut self, position: u64, cause: GapCause, mut heard: impl FnMut(Heard<'_, R>)) {
         self.finish(&mut heard);
         let from = self.resampler.time();
         self.resampler.skip_to(position);
         let to = self.resampler.time();
         self.framer.skip_to(to);
-        heard(Heard::Gap(Gap { from, to }));
+        heard(Heard::Gap(Gap { from, to, cause }));
     }
 }
 
@@ -204,8 +229,40 @@ mod tests {
                     })
                     .unwrap();
             }
-            assert_eq!(gaps, [Gap { from: MediaTime(80), to: MediaTime(to) }], "at {rate}");
+            assert_eq!(
+                gaps,
+                [Gap { from: MediaTime(80), to: MediaTime(to), cause: GapCause::Lost }],
+                "at {rate}"
+            );
         }
+    }
+
+    #[test]
+    fn a_gap_keeps_its_cause_and_what_is_missing_before_it_is_lost() {
+        let mut track = l16(8_000);
+        hear(&mut track, 0, &bytes(0, 800));
+        let mut gaps = Vec::new();
+        let gap = |from, to, cause| Gap { from: MediaTime(from), to: MediaTime(to), cause };
+        for (from, to, cause) in [
+            (1_000, 1_800, GapCause::Dtx),
+            (1_200, 1_500, GapCause::Lost),
+            (1_500, 2_000, GapCause::Discarded),
+        ] {
+            track
+                .skip(from, to, cause, |heard| {
+                    if let Heard::Gap(gap) = heard {
+                        gaps.push(gap)
+                    }
+                })
+                .unwrap();
+        }
+        let expected = [
+            gap(800, 1_000, GapCause::Lost),
+            gap(1_000, 1_800, GapCause::Dtx),
+            gap(1_800, 2_000, GapCause::Discarded),
+        ];
+        assert_eq!(gaps, expected);
+        assert!(track.skip(0, MAX_POSITION + 1, GapCause::Lost, |_| {}).is_err());
     }
 
     #[test]

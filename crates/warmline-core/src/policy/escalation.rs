@@ -72,14 +72,24 @@ impl State {
 pub enum Suspension {
     /// The caller is on hold.
     Hold,
-    /// Something is being said that must not be heard, such as a card number.
-    Pause,
+    /// The caller says something that must not be analysed, such as a card number. Each owner lifts its own pause only.
+    Pause(PauseOwner),
     /// The notice or consent that the policy asks for has not been given.
     Notice,
     /// The caller wants no analysis.
     OptedOut,
     /// A human has the caller.
     Human,
+}
+
+/// Who asked for a pause. A pause ends when its own owner lifts it, whoever else pauses or resumes the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseOwner {
+    /// The media stream with this number, by its protocol.
+    Stream(u32),
+    /// The integrator, over the API.
+    Integrator,
 }
 
 /// What the state machine is told.

@@ -4,7 +4,9 @@ mod escalation;
 mod rules;
 pub mod settings;
 
-pub use escalation::{Decision, EVIDENCE_LIFETIME, Escalation, Observation, Outcome, State, Suspension};
+pub use escalation::{
+    Decision, EVIDENCE_LIFETIME, Escalation, Observation, Outcome, PauseOwner, State, Suspension,
+};
 pub use rules::{
     Advice, BUILT_IN, Cues, Instant, NoticeRule, Policy, PolicyError, Priority, Redact, Rules, Words,
 };

@@ -53,6 +53,29 @@ pub enum Answer {
     CallerGone,
 }
 
+/// A human's judgement of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The transfer helped.
+    Helpful,
+    /// The caller did not need a human.
+    Unneeded,
+    /// The transfer helped, but came too late.
+    TooLate,
+}
+
+impl Verdict {
+    /// The name used in events and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Helpful => "helpful",
+            Self::Unneeded => "unneeded",
+            Self::TooLate => "too_late",
+        }
+    }
+}
+
 /// Why an attempt came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
