@@ -47,11 +47,51 @@ struct Story {
     since: OffsetDateTime,
     until: Option<OffsetDateTime>,
     scores: VecDeque<Point>,
-    events: VecDeque<Arc<str>>,
+    events: VecDeque<Kept>,
     bytes: usize,
     heard: Option<Heard>,
     cues: VecDeque<Fired>,
     transfer: Option<String>,
+}
+
+/// A line, and how much of it was derived from the caller's voice.
+struct Kept {
+    line: Arc<str>,
+    voice: Voice,
+}
+
+/// What an opt-out erases of an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// Nothing: words, keys, gaps, the call's frame.
+    Nothing,
+    /// One field.
+    Field(&'static str),
+    /// The event.
+    Everything,
+}
+
+impl Voice {
+    fn of(what: &What) -> Self {
+        match what {
+            What::Score { .. } | What::ScoreFailed { .. } => Self::Everything,
+            What::Cue { cue: Cue::Frustration, .. } => Self::Everything,
+            // The packet repeats the scores and the moments. The ledger keeps the transfer itself.
+            What::Transfer { .. } => Self::Everything,
+            // Scores move the state, and its reason quotes them.
+            What::State { .. } if what.is_opt_out() => Self::Field("from"),
+            What::State { .. } => Self::Everything,
+            What::Turn { heard, .. } if !heard.is_empty() => Self::Field("heard"),
+            What::CallEnded { .. }
+            | What::CallStarted { .. }
+            | What::Cue { .. }
+            | What::Turn { .. }
+            | What::Said { .. }
+            | What::TransferOutcome { .. }
+            | What::Gap { .. }
+            | What::Problem { .. } => Self::Nothing,
+        }
+    }
 }
 
 /// A score: media seconds, calibrated probability, which stage said it.
@@ -122,7 +162,7 @@ impl Stories {
         let Ok(Of { call }) = serde_json::from_str(line) else { return };
         let Some(story) = self.held.get_mut(&CallId::new(call)) else { return };
         let before = story.bytes;
-        story.keep(line);
+        story.keep(line, Voice::Nothing);
         self.bytes = self.bytes + story.bytes - before;
     }
 
@@ -142,7 +182,7 @@ impl Stories {
     /// Everything that is held of a call.
     pub(super) fn told(&self, call: &CallId) -> Option<Told> {
         let story = self.held.get(call)?;
-        let raw = |line: &Arc<str>| RawValue::from_string(line.to_string()).ok();
+        let raw = |kept: &Kept| RawValue::from_string(kept.line.to_string()).ok();
         Some(Told {
             call: call.clone(),
             since: written(story.since),
@@ -217,15 +257,48 @@ impl Story {
             | What::Gap { .. }
             | What::Problem { .. } => {}
         }
-        self.keep(line);
+        self.keep(line, Voice::of(&event.what));
+        if event.what.is_opt_out() {
+            self.erase_voice();
+        }
     }
 
-    fn keep(&mut self, line: &Arc<str>) {
+    fn keep(&mut self, line: &Arc<str>, voice: Voice) {
         self.bytes += line.len();
-        self.events.push_back(Arc::clone(line));
+        self.events.push_back(Kept { line: Arc::clone(line), voice });
         if self.events.len() > STORY_EVENTS_MAX {
-            self.bytes -= self.events.pop_front().map_or(0, |line| line.len());
+            self.bytes -= self.events.pop_front().map_or(0, |kept| kept.line.len());
         }
+    }
+
+    /// Erases what was derived from the caller's voice. Words, keys and turns stay.
+    fn erase_voice(&mut self) {
+        self.scores.clear();
+        self.heard = None;
+        self.cues.retain(|fired| fired.cue != Cue::Frustration);
+        self.events.retain_mut(|kept| match kept.voice {
+            Voice::Nothing => true,
+            Voice::Everything => false,
+            Voice::Field(name) => kept.erase(name),
+        });
+        self.bytes = self.events.iter().map(|kept| kept.line.len()).sum();
+    }
+}
+
+impl Kept {
+    /// Replaces a field's value by what says nothing of the voice; false where the line cannot be read.
+    fn erase(&mut self, field: &str) -> bool {
+        let Ok(mut value) = serde_json::from_str::<serde_json::Value>(&self.line) else { return false };
+        let Some(object) = value.as_object_mut() else { return false };
+        if field == "from" {
+            // `event-1.schema.json` requires the field.
+            object.insert(field.into(), "suspended".into());
+        } else {
+            object.remove(field);
+        }
+        self.line = value.to_string().into();
+        self.voice = Voice::Nothing;
+        true
     }
 }
 
@@ -244,7 +317,8 @@ fn written(at: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmline_core::units::MediaTime;
+    use serde_json::json;
+    use warmline_core::{call::OPTED_OUT, units::MediaTime};
 
     #[test]
     fn a_call_is_told_as_far_as_it_is_held() {
@@ -275,6 +349,39 @@ mod tests {
             stories.told(&CallId::new("call 7")).is_none() && stories.told(&CallId::new("next")).is_some()
         );
         assert!(stories.told(&CallId::new("call 8")).is_some());
+    }
+
+    #[test]
+    fn an_opt_out_leaves_nothing_derived_from_the_voice() {
+        let mut stories = Stories::default();
+        let cue = |cue, evidence: &str| What::Cue { cue, evidence: evidence.into() };
+        let state = |from, to, why: &str| What::State { from, to, why: why.into() };
+        for what in [
+            started(),
+            score(0.8),
+            turn("pitch +4 st"),
+            cue(Cue::Frustration, "pitch +4 st over 6 s"),
+            cue(Cue::NoProgress, "no match twice"),
+            state("calm", "rising", "pitch +4 st"),
+            state("rising", "suspended", OPTED_OUT),
+        ] {
+            tell(&mut stories, "a", what);
+        }
+        let call = CallId::new("a");
+        let glance = serde_json::to_value(stories.glance(&call)).unwrap();
+        assert_eq!((&glance["trend"], &glance["heard"]), (&json!([]), &json!(null)));
+        let cues: Vec<&str> =
+            glance["cues"].as_array().unwrap().iter().filter_map(|cue| cue["cue"].as_str()).collect();
+        assert_eq!(cues, ["no_progress"]);
+        let story = serde_json::to_string(&stories.told(&call).unwrap()).unwrap();
+        for of_voice in ["pitch", "frustration", "0.8", "rising"] {
+            assert!(!story.contains(of_voice), "{of_voice}: {story}");
+        }
+        for stays in ["\"turn\"", "no match twice", OPTED_OUT] {
+            assert!(story.contains(stays), "{stays}: {story}");
+        }
+        let held: usize = stories.held[&call].events.iter().map(|kept| kept.line.len()).sum();
+        assert_eq!((stories.held[&call].bytes, stories.bytes), (held, held));
     }
 
     fn tell(stories: &mut Stories, call: &str, what: What) {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{Command, Kind, Load, Refused, STREAMS_MAX, TURN_MAX_US, lock};
 use warmline_core::{
-    call::{Call, CallId, CallStart, Event, OPTED_OUT, What},
+    call::{Call, CallId, CallStart, Event, What},
     media::{Format, Speaker},
     packet::rounded,
     units::MediaTime,
@@ -99,7 +99,7 @@ impl Status {
                 self.state = state;
             }
             What::State { to, why, .. } => {
-                if why == OPTED_OUT {
+                if event.what.is_opt_out() {
                     (self.probability, self.peak) = (None, None);
                 }
                 self.state = to;

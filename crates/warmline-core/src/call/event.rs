@@ -113,6 +113,13 @@ pub enum What {
     },
 }
 
+impl What {
+    /// Whether the caller opted out of analysis here: whatever is derived from their voice must be erased.
+    pub fn is_opt_out(&self) -> bool {
+        matches!(self, Self::State { why, .. } if why == OPTED_OUT)
+    }
+}
+
 /// Why audio is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
