@@ -583,7 +583,7 @@ impl House {
             policies: Policies::new([], Arc::new(common::NoDesk)),
             demo: false,
         };
-        let router = console::routes(Arc::new(console));
+        let router = api::routes(Arc::new(console));
         let serving = tokio::spawn(http::serve(intake, listener, router, Arc::new(Semaphore::new(100))));
         Self { board, outbox, address, lines: Mutex::default(), said, tasks: vec![hands_off, serving] }
     }

@@ -462,7 +462,7 @@ impl House {
             policies: Policies::new([], Arc::new(NoDesk)),
             demo: false,
         };
-        let router = console::routes(Arc::new(console)).merge(websocket::routes(Arc::clone(&intake)));
+        let router = api::routes(Arc::new(console)).merge(websocket::routes(Arc::clone(&intake)));
         tokio::spawn(http::serve(Arc::clone(&intake), web, router, Arc::clone(&connections)));
         tokio::spawn(audiosocket::serve(Arc::clone(&intake), asterisk, connections, announced));
         let port =
