@@ -40,7 +40,7 @@ use warmline::{
     switchboard::{Actions, Assumed, Events, Limits, Score, Switchboard},
 };
 use warmline_core::{
-    call::{Action, CallConfig, CallId, Event, What},
+    call::{Action, CallConfig, CallId, Event, EventKind},
     media::g711,
     policy::{Notice, Policy},
     score::{Model, ScoreError, ScoreRequest, Scores, Stages},
@@ -488,7 +488,7 @@ impl House {
         let mut heard = self.heard.lock().unwrap();
         heard.extend(self.told.lock().unwrap().try_iter());
         let of_call = || heard.iter().filter(|event| event.call.as_str() == id);
-        let over = of_call().any(|event| matches!(event.what, What::CallEnded { .. }));
+        let over = of_call().any(|event| matches!(event.what, EventKind::CallEnded { .. }));
         over.then(|| of_call().map(line).collect())
     }
 

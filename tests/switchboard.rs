@@ -18,7 +18,7 @@ use warmline::switchboard::{
     Refused, Score, Switchboard, Untold,
 };
 use warmline_core::{
-    call::{Action, CallConfig, CallId, Event, What},
+    call::{Action, CallConfig, CallId, Event, EventKind},
     media::{Encoding, Format, GapCause, Speaker, TrackFormat},
     policy::{Notice, PauseOwner, Policy, Suspension},
     score::{Model, ScoreError, ScoreRequest, Scores, Stages},
@@ -45,7 +45,7 @@ fn what_a_call_says_in_company_is_what_replay_says() {
     let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
     while ended < 12 {
         let event = told.recv_timeout(Duration::from_secs(60)).unwrap();
-        ended += usize::from(matches!(event.what, What::CallEnded { .. }));
+        ended += usize::from(matches!(event.what, EventKind::CallEnded { .. }));
         said.entry(event.call.to_string()).or_default().push(line(&event));
     }
     assert!(expected.values().flatten().any(|line| line.contains("\"type\":\"transfer\"")));
@@ -96,7 +96,7 @@ fn a_full_queue_drops_the_oldest_of_that_call_alone_and_it_tells_a_gap() {
     assert_eq!(board.call(&CallId::new("other")).unwrap().dropped, 0);
     drop((slow, other));
     let events = until_ended(&told, "slow");
-    assert!(events.iter().any(|event| matches!(event.what, What::Gap { .. })));
+    assert!(events.iter().any(|event| matches!(event.what, EventKind::Gap { .. })));
 }
 
 #[test]
@@ -108,10 +108,10 @@ fn commands_reach_their_call_and_no_other() {
     assert_eq!(board.tell(&CallId::new("c"), Command::Manual), Err(Untold::NoCall));
     drop(first);
     let events = until_ended(&told, "a");
-    assert!(events.iter().any(|e| matches!(e.what, What::State { to: "suspended", .. })));
+    assert!(events.iter().any(|e| matches!(e.what, EventKind::State { to: "suspended", .. })));
     drop(second);
     let events = until_ended(&told, "b");
-    assert!(matches!(events.last().unwrap().what, What::CallEnded { transfers: 1, .. }));
+    assert!(matches!(events.last().unwrap().what, EventKind::CallEnded { transfers: 1, .. }));
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn a_second_stream_of_a_call_stands_by_and_goes_on_where_the_first_ends() {
     second_of_audio(&mut second, 16_000);
     drop(second);
     let events = until_ended(&told, "a");
-    let Some(What::CallEnded { duration_s, .. }) = events.last().map(|e| &e.what) else { panic!() };
+    let Some(EventKind::CallEnded { duration_s, .. }) = events.last().map(|e| &e.what) else { panic!() };
     assert!((duration_s - 3.0).abs() < 0.1, "{duration_s}: two seconds of the first, one of the second");
-    assert!(!events.iter().any(|e| matches!(e.what, What::Gap { .. })));
+    assert!(!events.iter().any(|e| matches!(e.what, EventKind::Gap { .. })));
 }
 
 #[test]
@@ -146,8 +146,8 @@ fn a_stream_that_takes_over_lifts_no_pause_but_that_of_the_stream_before_it() {
         second_of_audio(&mut second, 16_000);
         drop(second);
         let events = until_ended(&told, "a");
-        assert!(events.iter().any(|e| matches!(e.what, What::State { to: "suspended", .. })));
-        let has_resumed = events.iter().any(|e| matches!(e.what, What::State { from: "suspended", .. }));
+        assert!(events.iter().any(|e| matches!(e.what, EventKind::State { to: "suspended", .. })));
+        let has_resumed = events.iter().any(|e| matches!(e.what, EventKind::State { from: "suspended", .. }));
         assert_eq!(has_resumed, resumed);
     };
     let integrator = |board: &Switchboard, _: &mut Line, _: &mut Line| {
@@ -179,7 +179,7 @@ fn a_gap_keeps_the_cause_that_its_protocol_gives() {
     drop(stream);
     let events = until_ended(&told, "a");
     let gaps = events.iter().filter_map(|event| match event.what {
-        What::Gap { cause, seconds, .. } => Some((cause, seconds)),
+        EventKind::Gap { cause, seconds, .. } => Some((cause, seconds)),
         _ => None,
     });
     assert_eq!(gaps.collect::<Vec<_>>(), causes.map(|cause| (cause, 0.5)));
@@ -203,7 +203,7 @@ fn draining_refuses_new_calls_and_stopping_ends_the_live_ones() {
     board.stop();
     let events = until_ended(&told, "a");
     assert!(
-        matches!(&events.last().unwrap().what, What::CallEnded { cause, .. } if cause == "server_stopped")
+        matches!(&events.last().unwrap().what, EventKind::CallEnded { cause, .. } if cause == "server_stopped")
     );
     drop(live);
 }
@@ -220,7 +220,7 @@ fn a_new_policy_holds_for_new_calls_alone() {
     for (id, line, expected) in [("before", before, 1), ("after", after, 0)] {
         drop(line);
         let events = until_ended(&told, id);
-        let Some(What::CallEnded { transfers, .. }) = events.last().map(|e| &e.what) else { panic!() };
+        let Some(EventKind::CallEnded { transfers, .. }) = events.last().map(|e| &e.what) else { panic!() };
         assert_eq!(*transfers, expected, "{id}");
     }
 }
@@ -242,12 +242,12 @@ fn a_call_in_which_something_fails_ends_and_no_other_notices() {
     let (faulty, sound) = (open(&board, "faulty").unwrap(), open(&board, "sound").unwrap());
     board.tell(&CallId::new("faulty"), Command::Manual).unwrap();
     let events = until_ended(&told, "faulty");
-    assert!(matches!(&events.last().unwrap().what, What::CallEnded { cause, .. } if cause == "failed"));
+    assert!(matches!(&events.last().unwrap().what, EventKind::CallEnded { cause, .. } if cause == "failed"));
     assert_eq!((board.live(), board.shards()[0].calls), (1, 1));
     board.tell(&CallId::new("sound"), Command::ExplicitRequest).unwrap();
     drop((faulty, sound));
     let events = until_ended(&told, "sound");
-    assert!(matches!(&events.last().unwrap().what, What::CallEnded { cause, .. } if cause == "closed"));
+    assert!(matches!(&events.last().unwrap().what, EventKind::CallEnded { cause, .. } if cause == "closed"));
     assert_eq!(board.counts().failed.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 
@@ -268,9 +268,9 @@ fn a_model_that_is_too_slow_costs_scores_and_no_audio() {
     let mut not_made = 0;
     while ended < 3 {
         let event = told.recv_timeout(Duration::from_secs(60)).unwrap();
-        ended += usize::from(matches!(event.what, What::CallEnded { .. }));
-        not_made += usize::from(matches!(event.what, What::ScoreFailed { .. }));
-        assert!(!matches!(event.what, What::Gap { .. }), "audio was lost");
+        ended += usize::from(matches!(event.what, EventKind::CallEnded { .. }));
+        not_made += usize::from(matches!(event.what, EventKind::ScoreFailed { .. }));
+        assert!(!matches!(event.what, EventKind::Gap { .. }), "audio was lost");
     }
     assert!(not_made > 0);
     assert!(board.counts().late_scores.load(std::sync::atomic::Ordering::Relaxed) > 0);
@@ -424,7 +424,7 @@ fn until_ended(told: &Receiver<Event>, id: &str) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
         let event = told.recv_timeout(Duration::from_secs(60)).unwrap();
-        let over = matches!(event.what, What::CallEnded { .. });
+        let over = matches!(event.what, EventKind::CallEnded { .. });
         if event.call.as_str() == id {
             events.push(event);
             if over {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::story::Stories;
 use crate::switchboard::Events;
-use warmline_core::call::{Event, What};
+use warmline_core::call::{Event, EventKind};
 
 /// Events that are held; beyond, the oldest is forgotten, and whoever had not read it is told how many they missed.
 pub const RING_EVENTS_MAX: usize = 16_384;
@@ -82,7 +82,7 @@ impl Ring {
 impl Events for Ring {
     fn told(&self, event: &Event) {
         // The outbox says the same with all there is to say.
-        if matches!(event.what, What::TransferOutcome { .. }) {
+        if matches!(event.what, EventKind::TransferOutcome { .. }) {
             return;
         }
         if let Ok(line) = serde_json::to_string(event) {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn event(n: u64) -> Event {
-        let what = What::Cue { cue: warmline_core::policy::Cue::Manual, evidence: String::new() };
+        let what = EventKind::Cue { cue: warmline_core::policy::Cue::Manual, evidence: String::new() };
         Event { call: CallId::new("a"), at: MediaTime(n), what }
     }
 }

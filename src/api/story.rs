@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use warmline_core::{
-    call::{CallId, Event, What},
+    call::{CallId, Event, EventKind},
     packet::{rounded, seconds},
     policy::Cue,
     score::Stage,
@@ -47,11 +47,53 @@ struct Story {
     since: OffsetDateTime,
     until: Option<OffsetDateTime>,
     scores: VecDeque<Point>,
-    events: VecDeque<Arc<str>>,
+    events: VecDeque<Kept>,
     bytes: usize,
     heard: Option<Heard>,
     cues: VecDeque<Fired>,
     transfer: Option<String>,
+}
+
+/// A line, and how much of it was derived from the caller's voice.
+struct Kept {
+    line: Arc<str>,
+    voice: Voice,
+}
+
+/// What an opt-out erases of an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// Nothing: words, keys, gaps, the call's frame.
+    Nothing,
+    /// One field.
+    Field(&'static str),
+    /// The event.
+    Everything,
+}
+
+impl Voice {
+    fn of(what: &EventKind) -> Self {
+        match what {
+            EventKind::Score { .. } | EventKind::ScoreFailed { .. } => Self::Everything,
+            EventKind::Cue { cue: Cue::Frustration, .. } => Self::Everything,
+            // The packet repeats the scores and the moments. The ledger keeps the transfer itself.
+            EventKind::Transfer { .. } => Self::Everything,
+            // Scores move the state, and its reason quotes them.
+            EventKind::State { .. } if what.is_opt_out() => Self::Field("from"),
+            EventKind::State { .. } => Self::Everything,
+            EventKind::Turn { heard, .. } if !heard.is_empty() => Self::Field("heard"),
+            EventKind::CallEnded { .. }
+            | EventKind::CallStarted { .. }
+            | EventKind::Cue { .. }
+            | EventKind::Turn { .. }
+            | EventKind::Said { .. }
+            | EventKind::TransferOutcome { .. }
+            | EventKind::TransferClaimed { .. }
+            | EventKind::TransferVerdict { .. }
+            | EventKind::Gap { .. }
+            | EventKind::Problem { .. } => Self::Nothing,
+        }
+    }
 }
 
 /// A score: media seconds, calibrated probability, which stage said it.
@@ -100,14 +142,14 @@ pub(super) struct Told {
 impl Stories {
     /// Takes an event and the line it is told in.
     pub(super) fn take(&mut self, event: &Event, line: &Arc<str>) {
-        if matches!(event.what, What::CallStarted { .. }) {
+        if matches!(event.what, EventKind::CallStarted { .. }) {
             self.begin(&event.call);
         }
         let Some(story) = self.held.get_mut(&event.call) else { return };
         let before = story.bytes;
         story.observe(event, line);
         self.bytes = self.bytes + story.bytes - before;
-        if matches!(event.what, What::CallEnded { .. }) {
+        if matches!(event.what, EventKind::CallEnded { .. }) {
             self.ended.push_back(event.call.clone());
         }
         while self.bytes > STORIES_BYTES_MAX && self.forget() {}
@@ -122,7 +164,7 @@ impl Stories {
         let Ok(Of { call }) = serde_json::from_str(line) else { return };
         let Some(story) = self.held.get_mut(&CallId::new(call)) else { return };
         let before = story.bytes;
-        story.keep(line);
+        story.keep(line, Voice::Nothing);
         self.bytes = self.bytes + story.bytes - before;
     }
 
@@ -142,7 +184,7 @@ impl Stories {
     /// Everything that is held of a call.
     pub(super) fn told(&self, call: &CallId) -> Option<Told> {
         let story = self.held.get(call)?;
-        let raw = |line: &Arc<str>| RawValue::from_string(line.to_string()).ok();
+        let raw = |kept: &Kept| RawValue::from_string(kept.line.to_string()).ok();
         Some(Told {
             call: call.clone(),
             since: written(story.since),
@@ -190,44 +232,77 @@ impl Story {
     fn observe(&mut self, event: &Event, line: &Arc<str>) {
         let t = seconds(event.at);
         match &event.what {
-            What::Score { probability, stage, .. } => {
+            EventKind::Score { probability, stage, .. } => {
                 self.scores.push_back(Point(t, rounded(*probability, 4), *stage));
                 if self.scores.len() > STORY_SCORES_MAX {
                     self.scores.pop_front();
                 }
                 return;
             }
-            What::Cue { cue, evidence } => {
+            EventKind::Cue { cue, evidence } => {
                 self.cues.push_back(Fired { t, cue: *cue, evidence: evidence.clone() });
                 if self.cues.len() > CUES_LEN {
                     self.cues.pop_front();
                 }
             }
-            What::Turn { heard, .. } if !heard.is_empty() => {
+            EventKind::Turn { heard, .. } if !heard.is_empty() => {
                 self.heard = Some(Heard { t, words: heard.clone() });
             }
-            What::Transfer { transfer, .. } => self.transfer = Some(transfer.clone()),
-            What::CallEnded { .. } => self.until = Some(now()),
-            What::CallStarted { .. }
-            | What::ScoreFailed { .. }
-            | What::State { .. }
-            | What::Turn { .. }
-            | What::Said { .. }
-            | What::TransferOutcome { .. }
-            | What::TransferClaimed { .. }
-            | What::TransferVerdict { .. }
-            | What::Gap { .. }
-            | What::Problem { .. } => {}
+            EventKind::Transfer { transfer, .. } => self.transfer = Some(transfer.clone()),
+            EventKind::CallEnded { .. } => self.until = Some(now()),
+            EventKind::CallStarted { .. }
+            | EventKind::ScoreFailed { .. }
+            | EventKind::State { .. }
+            | EventKind::Turn { .. }
+            | EventKind::Said { .. }
+            | EventKind::TransferOutcome { .. }
+            | EventKind::TransferClaimed { .. }
+            | EventKind::TransferVerdict { .. }
+            | EventKind::Gap { .. }
+            | EventKind::Problem { .. } => {}
         }
-        self.keep(line);
+        self.keep(line, Voice::of(&event.what));
+        if event.what.is_opt_out() {
+            self.erase_voice();
+        }
     }
 
-    fn keep(&mut self, line: &Arc<str>) {
+    fn keep(&mut self, line: &Arc<str>, voice: Voice) {
         self.bytes += line.len();
-        self.events.push_back(Arc::clone(line));
+        self.events.push_back(Kept { line: Arc::clone(line), voice });
         if self.events.len() > STORY_EVENTS_MAX {
-            self.bytes -= self.events.pop_front().map_or(0, |line| line.len());
+            self.bytes -= self.events.pop_front().map_or(0, |kept| kept.line.len());
         }
+    }
+
+    /// Erases what was derived from the caller's voice. Words, keys and turns stay.
+    fn erase_voice(&mut self) {
+        self.scores.clear();
+        self.heard = None;
+        self.cues.retain(|fired| fired.cue != Cue::Frustration);
+        self.events.retain_mut(|kept| match kept.voice {
+            Voice::Nothing => true,
+            Voice::Everything => false,
+            Voice::Field(name) => kept.erase(name),
+        });
+        self.bytes = self.events.iter().map(|kept| kept.line.len()).sum();
+    }
+}
+
+impl Kept {
+    /// Replaces a field's value by what says nothing of the voice; false where the line cannot be read.
+    fn erase(&mut self, field: &str) -> bool {
+        let Ok(mut value) = serde_json::from_str::<serde_json::Value>(&self.line) else { return false };
+        let Some(object) = value.as_object_mut() else { return false };
+        if field == "from" {
+            // `event-1.schema.json` requires the field.
+            object.insert(field.into(), "suspended".into());
+        } else {
+            object.remove(field);
+        }
+        self.line = value.to_string().into();
+        self.voice = Voice::Nothing;
+        true
     }
 }
 
@@ -246,7 +321,8 @@ fn written(at: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmline_core::units::MediaTime;
+    use serde_json::json;
+    use warmline_core::{call::OPTED_OUT, units::MediaTime};
 
     #[test]
     fn a_call_is_told_as_far_as_it_is_held() {
@@ -279,14 +355,47 @@ mod tests {
         assert!(stories.told(&CallId::new("call 8")).is_some());
     }
 
-    fn tell(stories: &mut Stories, call: &str, what: What) {
+    #[test]
+    fn an_opt_out_leaves_nothing_derived_from_the_voice() {
+        let mut stories = Stories::default();
+        let cue = |cue, evidence: &str| EventKind::Cue { cue, evidence: evidence.into() };
+        let state = |from, to, why: &str| EventKind::State { from, to, why: why.into() };
+        for what in [
+            started(),
+            score(0.8),
+            turn("pitch +4 st"),
+            cue(Cue::Frustration, "pitch +4 st over 6 s"),
+            cue(Cue::NoProgress, "no match twice"),
+            state("calm", "rising", "pitch +4 st"),
+            state("rising", "suspended", OPTED_OUT),
+        ] {
+            tell(&mut stories, "a", what);
+        }
+        let call = CallId::new("a");
+        let glance = serde_json::to_value(stories.glance(&call)).unwrap();
+        assert_eq!((&glance["trend"], &glance["heard"]), (&json!([]), &json!(null)));
+        let cues: Vec<&str> =
+            glance["cues"].as_array().unwrap().iter().filter_map(|cue| cue["cue"].as_str()).collect();
+        assert_eq!(cues, ["no_progress"]);
+        let story = serde_json::to_string(&stories.told(&call).unwrap()).unwrap();
+        for of_voice in ["pitch", "frustration", "0.8", "rising"] {
+            assert!(!story.contains(of_voice), "{of_voice}: {story}");
+        }
+        for stays in ["\"turn\"", "no match twice", OPTED_OUT] {
+            assert!(story.contains(stays), "{stays}: {story}");
+        }
+        let held: usize = stories.held[&call].events.iter().map(|kept| kept.line.len()).sum();
+        assert_eq!((stories.held[&call].bytes, stories.bytes), (held, held));
+    }
+
+    fn tell(stories: &mut Stories, call: &str, what: EventKind) {
         let event = Event { call: CallId::new(call), at: MediaTime(8_000), what };
         let line = serde_json::to_string(&event).unwrap();
         stories.take(&event, &line.into());
     }
 
-    fn started() -> What {
-        What::CallStarted {
+    fn started() -> EventKind {
+        EventKind::CallStarted {
             source: "wav".into(),
             file: None,
             caller_channel: "left".into(),
@@ -295,18 +404,18 @@ mod tests {
         }
     }
 
-    fn score(probability: f64) -> What {
+    fn score(probability: f64) -> EventKind {
         let (stage, raw, state) = (Stage::Watch, probability, "calm");
-        What::Score { stage, probability, raw, state, speech_s: 1.0, baseline: true }
+        EventKind::Score { stage, probability, raw, state, speech_s: 1.0, baseline: true }
     }
 
-    fn turn(heard: &str) -> What {
+    fn turn(heard: &str) -> EventKind {
         let speaker = warmline_core::media::Speaker::Caller;
-        What::Turn { speaker, from_s: 0.0, to_s: 1.0, heard: heard.into() }
+        EventKind::Turn { speaker, from_s: 0.0, to_s: 1.0, heard: heard.into() }
     }
 
-    fn ended() -> What {
-        What::CallEnded {
+    fn ended() -> EventKind {
+        EventKind::CallEnded {
             cause: "stop".into(),
             duration_s: 1.0,
             caller_speech_s: 1.0,

@@ -69,7 +69,7 @@ mod live {
     };
     use warmline::media_in::capture::{self, Capture};
     use warmline_core::{
-        call::{Call, CallConfig, CallId, CallStart, Event, Input, Output, What},
+        call::{Call, CallConfig, CallId, CallStart, Event, EventKind, Input, Output},
         media::Speaker,
     };
     use warmline_eval::{recording::CallerChannel, replay::Player};
@@ -304,7 +304,7 @@ mod live {
         }
 
         fn note(&mut self, event: &Event) {
-            if let What::Score { probability, state, .. } = &event.what {
+            if let EventKind::Score { probability, state, .. } = &event.what {
                 self.score = Some((*probability, state));
             }
         }

@@ -12,7 +12,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use warmline_core::{
-    call::{CallConfig, Output, What},
+    call::{CallConfig, EventKind, Output},
     policy::Notice,
     units::{MediaSpan, MediaTime},
 };
@@ -228,7 +228,7 @@ fn replay_file(
         let (config, scorers) = (Arc::clone(&worker.config), &mut worker.scorers);
         replay(recording, options, config, lanes, &mut |requests| scorers.score(requests), &mut |told| {
             let Output::Tell(event) = told else { return };
-            if let What::CallEnded { transfers: n, duration_s, .. } = &event.what {
+            if let EventKind::CallEnded { transfers: n, duration_s, .. } = &event.what {
                 (transfers, seconds) = (*n, *duration_s);
             }
             match &mut timeline {

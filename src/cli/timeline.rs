@@ -7,7 +7,7 @@ use std::{
 };
 
 use warmline_core::{
-    call::{CallConfig, Event, What},
+    call::{CallConfig, Event, EventKind},
     media::Speaker,
     packet::{ContextPacket, Provenance},
     units::{MediaSpan, MediaTime},
@@ -81,50 +81,52 @@ impl Timeline {
     pub(super) fn take(&mut self, event: &Event) {
         let at = event.at.seconds();
         match &event.what {
-            What::CallStarted { .. } => {}
-            What::Score { probability, state, .. } => self.scores.push((event.at, *probability, state)),
-            What::Turn { speaker: Speaker::Agent, from_s, to_s, .. } => {
+            EventKind::CallStarted { .. } => {}
+            EventKind::Score { probability, state, .. } => self.scores.push((event.at, *probability, state)),
+            EventKind::Turn { speaker: Speaker::Agent, from_s, to_s, .. } => {
                 let text =
                     format!("{}  {}", self.paint(DIM, "agent "), self.paint(DIM, &spoke(*from_s, *to_s)));
                 self.turn(Speaker::Agent, *from_s, *to_s, text);
             }
-            What::Turn { speaker: Speaker::Caller, from_s, to_s, heard } => {
+            EventKind::Turn { speaker: Speaker::Caller, from_s, to_s, heard } => {
                 self.caller_turn(*from_s, *to_s, heard)
             }
-            What::State { from: "calm" | "rising", to: "insufficient", .. } => {
+            EventKind::State { from: "calm" | "rising", to: "insufficient", .. } => {
                 self.note(at, DIM, "·", "too little speech of late to say anything");
             }
-            What::State { to: "unheard" | "insufficient" | "calm" | "rising" | "escalated", .. } => {}
-            What::State { to, why, .. } => self.note(at, DIM, "·", &format!("{to}: {why}")),
-            What::Cue { cue, evidence } => {
+            EventKind::State { to: "unheard" | "insufficient" | "calm" | "rising" | "escalated", .. } => {}
+            EventKind::State { to, why, .. } => self.note(at, DIM, "·", &format!("{to}: {why}")),
+            EventKind::Cue { cue, evidence } => {
                 let text = format!("{}: {evidence}", cue.name().replace('_', " "));
                 self.note(at, YELLOW, "●", &text);
             }
-            What::Said { speaker, at_s, text } => {
+            EventKind::Said { speaker, at_s, text } => {
                 let lines = wrap(&format!("“{}”", text.expose()), WIDTH - 17);
                 let lines = lines.iter().map(|line| self.paint(DIM, line)).collect::<Vec<_>>();
                 self.said.push((*speaker, *at_s, lines.join(&format!("\n{:17}", ""))));
             }
-            What::Transfer { transfer, packet, .. } => {
+            EventKind::Transfer { transfer, packet, .. } => {
                 self.note(at, RED, "▶", &format!("transfer {transfer}"));
                 self.packet.get_or_insert_with(|| packet.clone());
             }
-            What::TransferOutcome { outcome, .. } => self.note(at, DIM, "·", &format!("transfer {outcome}")),
-            What::TransferClaimed { by, .. } => {
+            EventKind::TransferOutcome { outcome, .. } => {
+                self.note(at, DIM, "·", &format!("transfer {outcome}"))
+            }
+            EventKind::TransferClaimed { by, .. } => {
                 self.note(at, DIM, "·", &format!("{by} claimed the transfer"))
             }
-            What::TransferVerdict { verdict, by, .. } => {
+            EventKind::TransferVerdict { verdict, by, .. } => {
                 self.note(at, DIM, "·", &format!("{by} judged the transfer: {}", verdict.name()));
             }
-            What::Gap { track, seconds, .. } => {
+            EventKind::Gap { track, seconds, .. } => {
                 let whose = who(*track);
                 self.note(at, DIM, "·", &format!("{seconds:.1} s of the {whose}'s audio are missing"));
             }
-            What::ScoreFailed { why, .. } => self.note(at, RED, "!", why),
-            What::Problem { track, problem } => {
+            EventKind::ScoreFailed { why, .. } => self.note(at, RED, "!", why),
+            EventKind::Problem { track, problem } => {
                 self.note(at, RED, "!", &format!("{}: {problem}", who(*track)))
             }
-            What::CallEnded { cause, caller_speech_s, transfers, peak, .. } => {
+            EventKind::CallEnded { cause, caller_speech_s, transfers, peak, .. } => {
                 let transfers = match transfers {
                     0 => "no transfer".to_owned(),
                     1 => "1 transfer".to_owned(),

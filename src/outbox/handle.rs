@@ -19,7 +19,7 @@ use crate::{
     switchboard::{Actions, Events, Switchboard},
 };
 use warmline_core::{
-    call::{Action, CallId, Event, What},
+    call::{Action, CallId, Event, EventKind},
     packet::ContextPacket,
     policy::Policy,
     transfer::{QUEUES_MAX, Queue, UnixMillis},
@@ -325,10 +325,11 @@ impl Actions for Outbox {
 
 impl Events for Outbox {
     fn told(&self, event: &Event) {
-        if let What::CallStarted { source, queue, intent, .. } = &event.what {
+        if let EventKind::CallStarted { source, queue, intent, .. } = &event.what {
             let origin = Origin { source: source.clone(), queue: queue.clone(), intent: intent.clone() };
             lock(&self.calls).insert(event.call.clone(), origin);
-        } else if let What::CallEnded { duration_s, caller_speech_s, transfers, peak, .. } = &event.what {
+        } else if let EventKind::CallEnded { duration_s, caller_speech_s, transfers, peak, .. } = &event.what
+        {
             let Origin { source, queue, intent } = lock(&self.calls).remove(&event.call).unwrap_or_default();
             let row = CallRow {
                 call: event.call.to_string(),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{Command, Kind, Load, Refused, STREAMS_MAX, TURN_MAX_US, lock};
 use warmline_core::{
-    call::{Call, CallId, CallStart, Event, OPTED_OUT, What},
+    call::{Call, CallId, CallStart, Event, EventKind},
     media::{Format, GapCause, Speaker},
     packet::rounded,
     units::MediaTime,
@@ -94,32 +94,32 @@ impl Status {
     fn observe(&mut self, event: &Event) {
         self.t = rounded(event.at.seconds(), 3);
         match &event.what {
-            What::Score { probability, state, speech_s, .. } => {
+            EventKind::Score { probability, state, speech_s, .. } => {
                 let probability = rounded(*probability, 4);
                 self.probability = Some(probability);
                 self.peak = Some(self.peak.map_or(probability, |peak| peak.max(probability)));
                 self.speech_s = rounded(*speech_s, 3);
                 self.state = state;
             }
-            What::State { to, why, .. } => {
-                if why == OPTED_OUT {
+            EventKind::State { to, why, .. } => {
+                if event.what.is_opt_out() {
                     (self.probability, self.peak) = (None, None);
                 }
                 self.state = to;
                 self.why.clone_from(why);
             }
-            What::Transfer { .. } => self.transfers += 1,
-            What::CallStarted { .. }
-            | What::ScoreFailed { .. }
-            | What::Cue { .. }
-            | What::Turn { .. }
-            | What::Said { .. }
-            | What::TransferOutcome { .. }
-            | What::TransferClaimed { .. }
-            | What::TransferVerdict { .. }
-            | What::Gap { .. }
-            | What::Problem { .. }
-            | What::CallEnded { .. } => {}
+            EventKind::Transfer { .. } => self.transfers += 1,
+            EventKind::CallStarted { .. }
+            | EventKind::ScoreFailed { .. }
+            | EventKind::Cue { .. }
+            | EventKind::Turn { .. }
+            | EventKind::Said { .. }
+            | EventKind::TransferOutcome { .. }
+            | EventKind::TransferClaimed { .. }
+            | EventKind::TransferVerdict { .. }
+            | EventKind::Gap { .. }
+            | EventKind::Problem { .. }
+            | EventKind::CallEnded { .. } => {}
         }
     }
 }
@@ -338,7 +338,7 @@ impl Inbox {
     /// The end of a call in which something failed: what was last known of it.
     pub(super) fn failed(&self, at: MediaTime) -> Event {
         let status = lock(&self.status);
-        let what = What::CallEnded {
+        let what = EventKind::CallEnded {
             cause: "failed".into(),
             duration_s: at.seconds(),
             caller_speech_s: status.speech_s,

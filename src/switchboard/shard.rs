@@ -13,7 +13,7 @@ use super::{
     lock,
 };
 use warmline_core::{
-    call::{Call, Event, Input, Output, SCORE_DEADLINE_US, What},
+    call::{Call, Event, EventKind, Input, Output, SCORE_DEADLINE_US},
     media::Speaker,
     policy::{PauseOwner, Suspension},
     score::{ScoreRequest, Stage},
@@ -232,7 +232,7 @@ impl Shard {
                         shared.actions.act(&live.inbox.id, action);
                     }
                     Output::Tell(event) => {
-                        if matches!(event.what, What::CallEnded { .. }) {
+                        if matches!(event.what, EventKind::CallEnded { .. }) {
                             live.over = Some(Over::Told);
                             // Whoever hears that a call is over finds it gone.
                             shared.close(tray, &live.inbox);

@@ -4,7 +4,7 @@
 //! replay and comes to the very transfers that a replay under those rules would have made.
 
 use warmline_core::{
-    call::{Event, What},
+    call::{Event, EventKind},
     media::Speaker,
     policy::{Escalation, Observation, Outcome, Rules, State},
     score::Stage,
@@ -72,30 +72,30 @@ impl Trace {
     pub fn observe(&mut self, event: &Event) {
         let at = |seconds: f64| MediaTime::ZERO + MediaSpan::from_seconds(seconds);
         match &event.what {
-            What::Score { stage, probability, speech_s, .. } => {
+            EventKind::Score { stage, probability, speech_s, .. } => {
                 if let Ok(probability) = Probability::new(*probability) {
                     let speech = MediaSpan::from_seconds(*speech_s);
                     self.scores.push(Scored { at: event.at, stage: *stage, probability, speech });
                 }
             }
-            What::ScoreFailed { .. } => self.failed += 1,
-            What::Turn { speaker, from_s, to_s, .. } => {
+            EventKind::ScoreFailed { .. } => self.failed += 1,
+            EventKind::Turn { speaker, from_s, to_s, .. } => {
                 self.turns.push(Turn { speaker: *speaker, from: at(*from_s), to: at(*to_s) });
             }
-            What::Transfer { .. } => self.transfers.push(event.at),
-            What::CallEnded { duration_s, caller_speech_s, .. } => {
+            EventKind::Transfer { .. } => self.transfers.push(event.at),
+            EventKind::CallEnded { duration_s, caller_speech_s, .. } => {
                 self.duration = MediaSpan::from_seconds(*duration_s);
                 self.speech = MediaSpan::from_seconds(*caller_speech_s);
             }
-            What::CallStarted { .. }
-            | What::Cue { .. }
-            | What::Said { .. }
-            | What::State { .. }
-            | What::TransferOutcome { .. }
-            | What::TransferClaimed { .. }
-            | What::TransferVerdict { .. }
-            | What::Gap { .. }
-            | What::Problem { .. } => {}
+            EventKind::CallStarted { .. }
+            | EventKind::Cue { .. }
+            | EventKind::Said { .. }
+            | EventKind::State { .. }
+            | EventKind::TransferOutcome { .. }
+            | EventKind::TransferClaimed { .. }
+            | EventKind::TransferVerdict { .. }
+            | EventKind::Gap { .. }
+            | EventKind::Problem { .. } => {}
         }
     }
 

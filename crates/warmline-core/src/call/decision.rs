@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Action, CallConfig, CallId, CallStart, Command, Event, OPTED_OUT, Output, Transcript, What,
+    Action, CallConfig, CallId, CallStart, Command, Event, EventKind, OPTED_OUT, Output, Transcript,
     hearing::{Hop, Item, Judgement, Score},
     talk::{Found, Talk},
 };
@@ -175,7 +175,7 @@ impl Decision {
             state_since: MediaTime::ZERO,
             context,
         };
-        let started = What::CallStarted {
+        let started = EventKind::CallStarted {
             source: decision.context.source.clone(),
             file,
             caller_channel,
@@ -196,9 +196,9 @@ impl Decision {
             Item::Hop(hop) => self.hop(at, hop, outputs),
             Item::Speech { speaker, on } => self.speech(at, speaker, on, outputs),
             Item::Gap { track, cause, span } => {
-                self.tell(at, What::Gap { track, cause, seconds: span.seconds() }, outputs);
+                self.tell(at, EventKind::Gap { track, cause, seconds: span.seconds() }, outputs);
             }
-            Item::Problem { track, problem } => self.tell(at, What::Problem { track, problem }, outputs),
+            Item::Problem { track, problem } => self.tell(at, EventKind::Problem { track, problem }, outputs),
             Item::Command(command) => self.command(at, command, outputs),
             Item::Ended(cause) => self.end(at, cause, outputs),
         }
@@ -254,7 +254,7 @@ impl Decision {
         let before = self.escalation.state();
         let verdict = self.escalation.observe(at, Observation::Scored { speech: self.speech, probability });
         let after = self.escalation.state();
-        let score = What::Score {
+        let score = EventKind::Score {
             stage,
             probability: probability.get(),
             raw: raw.get(),
@@ -309,7 +309,7 @@ impl Decision {
     ) -> Option<Judgement> {
         let judged = self.judges.as_mut()?.judge(stage, speech, answer);
         judged.unwrap_or_else(|error| {
-            self.tell(at, What::ScoreFailed { stage, why: error.to_string() }, outputs);
+            self.tell(at, EventKind::ScoreFailed { stage, why: error.to_string() }, outputs);
             None
         })
     }
@@ -382,7 +382,7 @@ impl Decision {
             return;
         }
         let (kept, found) = self.talk.say(said_at, speaker, text.expose(), self.escalation.rules());
-        self.tell(at, What::Said { speaker, at_s: seconds(said_at), text: Pii::new(kept) }, outputs);
+        self.tell(at, EventKind::Said { speaker, at_s: seconds(said_at), text: Pii::new(kept) }, outputs);
         found.iter().for_each(|found| self.found(at, found, outputs));
     }
 
@@ -407,7 +407,7 @@ impl Decision {
             return;
         }
         self.talk.keep(at, found);
-        self.tell(at, What::Cue { cue, evidence: words.clone() }, outputs);
+        self.tell(at, EventKind::Cue { cue, evidence: words.clone() }, outputs);
         let before = self.escalation.state();
         if let Some(verdict) = self.escalation.observe(at, Observation::Cue(cue)) {
             self.changed(at, before, words, outputs);
@@ -437,7 +437,7 @@ impl Decision {
                 self.erase();
                 if matches!(before, State::Suspended(_)) {
                     let (from, to) = (before.name(), self.escalation.state().name());
-                    self.tell(at, What::State { from, to, why: suspended(why).to_owned() }, outputs);
+                    self.tell(at, EventKind::State { from, to, why: suspended(why).to_owned() }, outputs);
                 }
             }
             Suspension::Pause(_) | Suspension::Notice | Suspension::Human => {}
@@ -481,7 +481,7 @@ impl Decision {
             Speaker::Caller => words(&self.changes_since(from)),
             Speaker::Agent => String::new(),
         };
-        let what = What::Turn { speaker, from_s: turn.from_s, to_s: turn.to_s, heard };
+        let what = EventKind::Turn { speaker, from_s: turn.from_s, to_s: turn.to_s, heard };
         self.tell(now, what, outputs);
         push_bounded(&mut self.turns, turn, TURNS_MAX);
     }
@@ -515,7 +515,7 @@ impl Decision {
             Outcome::Connected => "connected",
             Outcome::CameToNothing => "came_to_nothing",
         };
-        let what = What::TransferOutcome {
+        let what = EventKind::TransferOutcome {
             transfer: self.id.transfer(n),
             outcome: words.into(),
             attempt: None,
@@ -531,7 +531,7 @@ impl Decision {
         let state = self.escalation.state().name();
         *self.seconds_in.entry(state).or_default() += at.since(self.state_since).seconds();
         let seconds_in = self.seconds_in.iter().map(|(state, s)| (*state, rounded(*s, 3))).collect();
-        let ended = What::CallEnded {
+        let ended = EventKind::CallEnded {
             cause,
             duration_s: at.seconds(),
             caller_speech_s: self.speech.seconds(),
@@ -547,10 +547,10 @@ impl Decision {
         let before = self.escalation.state();
         if let Some(verdict) = self.escalation.observe(at, Observation::Instant(cue)) {
             self.changed(at, before, evidence, outputs);
-            self.tell(at, What::Cue { cue, evidence: evidence.to_owned() }, outputs);
+            self.tell(at, EventKind::Cue { cue, evidence: evidence.to_owned() }, outputs);
             self.transfer_because(verdict, evidence.to_owned(), outputs);
         } else {
-            self.tell(at, What::Cue { cue, evidence: evidence.to_owned() }, outputs);
+            self.tell(at, EventKind::Cue { cue, evidence: evidence.to_owned() }, outputs);
         }
     }
 
@@ -576,7 +576,7 @@ impl Decision {
         if from != to {
             *self.seconds_in.entry(from).or_default() += at.since(self.state_since).seconds();
             self.state_since = at;
-            self.tell(at, What::State { from, to, why: why.to_owned() }, outputs);
+            self.tell(at, EventKind::State { from, to, why: why.to_owned() }, outputs);
         }
     }
 
@@ -591,7 +591,7 @@ impl Decision {
             };
         }
         if verdict.cue == Cue::Frustration {
-            self.tell(verdict.at, What::Cue { cue: verdict.cue, evidence: words.clone() }, outputs);
+            self.tell(verdict.at, EventKind::Cue { cue: verdict.cue, evidence: words.clone() }, outputs);
         }
         self.transfer_because(verdict, words, outputs);
     }
@@ -628,7 +628,7 @@ impl Decision {
         };
         let packet = Box::new(ContextPacket::new(&transfer, self.story(verdict.at, trigger)));
         outputs.push_back(Output::Act(Action::Transfer { id: transfer.clone(), packet: packet.clone() }));
-        let what = What::Transfer {
+        let what = EventKind::Transfer {
             transfer,
             cue: verdict.cue,
             probability: probability.map(Probability::get),
@@ -720,7 +720,7 @@ impl Decision {
         }
     }
 
-    fn tell(&self, at: MediaTime, what: What, outputs: &mut VecDeque<Output>) {
+    fn tell(&self, at: MediaTime, what: EventKind, outputs: &mut VecDeque<Output>) {
         outputs.push_back(Output::Tell(Event { call: self.id.clone(), at, what }));
     }
 }

@@ -195,8 +195,12 @@ pub enum EventKind {
     },
 }
 
-/// The name of [`EventKind`] before the events of transfers were part of it.
-pub use EventKind as What;
+impl EventKind {
+    /// Whether the caller opted out of analysis here: whatever is derived from their voice must be erased.
+    pub fn is_opt_out(&self) -> bool {
+        matches!(self, Self::State { why, .. } if why == OPTED_OUT)
+    }
+}
 
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

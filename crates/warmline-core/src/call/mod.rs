@@ -18,7 +18,7 @@ use std::{
 };
 
 use decision::{Decision, push_bounded};
-pub use event::{Event, EventKind, OPTED_OUT, What};
+pub use event::{Event, EventKind, OPTED_OUT};
 use hearing::{AgentEar, Attention, CallerEar, Item};
 pub use input::{Command, Input};
 use serde::Serialize;

@@ -27,8 +27,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::Console;
-use crate::media_in::http::problem;
+use crate::api::{
+    Console,
+    auth::{AnyRole, Auth, Public, Routes},
+    problem::problem,
+};
 use warmline_wire::credentials::is_secret;
 
 /// Sessions at once; beyond, the one that has been idle longest ends.
@@ -54,6 +57,13 @@ const NAME_MAX: usize = 64;
 
 /// The cookie.
 const COOKIE_NAME: &str = "warmline_session";
+
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .get("/api/v1/session", who)
+        .post("/api/v1/session", login)
+        .delete("/api/v1/session", logout)
+}
 
 /// Who is at the page.
 #[derive(Default)]
@@ -140,7 +150,11 @@ impl Session {
 ///
 /// Without tokens everybody on this machine is let in, so the request must have been meant for this machine: a name that somebody's
 /// DNS points here is not.
-pub(super) async fn admit(State(console): State<Arc<Console>>, mut request: Request, next: Next) -> Response {
+pub(in crate::api) async fn admit(
+    State(console): State<Arc<Console>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let headers = request.headers();
     if !headers.contains_key(AUTHORIZATION) {
         let gate = &console.intake.gate;
@@ -173,7 +187,8 @@ struct Login {
 }
 
 /// `POST /api/v1/session`: a token for a cookie.
-pub(super) async fn login(
+async fn login(
+    _: Public,
     State(console): State<Arc<Console>>,
     peer: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
     body: Bytes,
@@ -212,7 +227,7 @@ pub(super) async fn login(
 }
 
 /// `DELETE /api/v1/session`: the cookie is worth nothing any more.
-pub(super) async fn logout(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
+async fn logout(_: Public, State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
     if let Some(id) = cookie(&headers) {
         console.sessions.end(id);
     }
@@ -220,15 +235,10 @@ pub(super) async fn logout(State(console): State<Arc<Console>>, headers: HeaderM
 }
 
 /// `GET /api/v1/session`: who asks, and what they may do.
-pub(super) async fn who(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
+async fn who(auth: Auth<AnyRole>, State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
     let gate = &console.intake.gate;
     let open = gate.tokens.is_empty();
-    let role = console.role(&Uri::from_static("/"), &headers);
-    let roles: Vec<&str> = match role {
-        _ if open => vec!["integrator", "supervisor"],
-        Ok(role) => vec![role.name()],
-        Err(refused) => return refused,
-    };
+    let roles = if open { vec!["integrator", "supervisor"] } else { vec![auth.role.name()] };
     let session = cookie(&headers).and_then(|id| console.sessions.find(id, Instant::now()));
     let name = session.map(|session| session.name).filter(|name| !name.is_empty());
     Json(json!({
@@ -243,13 +253,13 @@ pub(super) async fn who(State(console): State<Arc<Console>>, headers: HeaderMap)
 
 impl Console {
     /// Who asks, in a word for colleagues and for the audit: the name they gave at login, else their role.
-    pub(super) fn who(&self, headers: &HeaderMap) -> String {
+    pub(in crate::api) fn who(&self, headers: &HeaderMap) -> String {
         let session = cookie(headers).and_then(|id| self.sessions.find(id, Instant::now()));
         let named = session.map(|session| session.name).filter(|name| !name.is_empty());
-        let role = || match self.role(&Uri::from_static("/"), headers) {
-            Ok(_) if self.intake.gate.tokens.is_empty() => "this machine".to_owned(),
-            Ok(role) => role.name().to_owned(),
-            Err(_) => "nobody".to_owned(),
+        let role = || match self.role_of(&Uri::from_static("/"), headers) {
+            Some(_) if self.intake.gate.tokens.is_empty() => "this machine".to_owned(),
+            Some(role) => role.name().to_owned(),
+            None => "nobody".to_owned(),
         };
         named.unwrap_or_else(role)
     }

@@ -1,18 +1,19 @@
 //! The page: files that are part of the program, and what a browser may do with them. Absent here: what is on it.
 
 use axum::{
-    Router,
     extract::Path,
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
     },
     response::{IntoResponse, Response},
-    routing::get,
 };
 use rust_embed::Embed;
 
-use crate::media_in::http::problem;
+use crate::api::{
+    auth::{Public, Routes},
+    problem::problem,
+};
 
 /// What `make page` has built, as it was when the program was; a debug build reads the folder each time.
 #[derive(Embed)]
@@ -31,16 +32,20 @@ const MISSING: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">
     <p>The interface is there all the same: <a href=\"/openapi.json\">/openapi.json</a>.</p></html>";
 
 /// The routes of the page. Everybody may have its files: there is nothing of a call in them.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
-        .route("/", get(|headers: HeaderMap| async move { file("index.html", &headers) }))
-        .route("/packets/{id}", get(|headers: HeaderMap| async move { file("packet.html", &headers) }))
-        .route(
-            "/assets/{name}",
-            get(|Path(name): Path<String>, headers: HeaderMap| async move {
-                file(&format!("assets/{name}"), &headers)
-            }),
-        )
+pub(super) fn routes() -> Routes {
+    Routes::default().get("/", wall).get("/packets/{id}", packet).get("/assets/{name}", asset)
+}
+
+async fn wall(_: Public, headers: HeaderMap) -> Response {
+    file("index.html", &headers)
+}
+
+async fn packet(_: Public, headers: HeaderMap) -> Response {
+    file("packet.html", &headers)
+}
+
+async fn asset(_: Public, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    file(&format!("assets/{name}"), &headers)
 }
 
 fn file(name: &str, headers: &HeaderMap) -> Response {

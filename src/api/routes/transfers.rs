@@ -3,22 +3,24 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Json, Router,
-    body::Bytes,
+    Json,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode, Uri},
+    http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::Console;
 use crate::{
+    api::{
+        Console,
+        auth::{AnyRole, Auditor, Auth, Human, Operator, Requester, Routes, Supervisor},
+        problem::Body,
+    },
     connectors::Answer,
     ledger::{Filter, LedgerError, Record, Verdict, entries},
-    media_in::{Role, http::problem},
+    media_in::http::problem,
     outbox::{Refusal, Request},
     switchboard::{Command, Untold},
 };
@@ -42,29 +44,25 @@ const NAME_MAX: usize = 100;
 
 type House = State<Arc<Console>>;
 
-pub(super) fn routes() -> Router<Arc<Console>> {
-    Router::new()
-        .route("/api/v1/transfers", get(list))
-        .route("/api/v1/transfers/{id}", get(one))
-        .route("/api/v1/transfers/{id}/claim", post(claim))
-        .route("/api/v1/transfers/{id}/outcome", post(outcome))
-        .route("/api/v1/transfers/{id}/verdict", post(verdict))
-        .route("/api/v1/calls/{id}/dismiss", post(dismiss))
-        .route("/api/v1/packets/{id}", get(packet))
-        .route("/api/v1/missed", post(missed))
-        .route("/api/v1/capacity", post(capacity))
-        .route("/api/v1/audit", get(audit))
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .get("/api/v1/transfers", list)
+        .get("/api/v1/transfers/{id}", one)
+        .post("/api/v1/transfers/{id}/claim", claim)
+        .post("/api/v1/transfers/{id}/outcome", outcome)
+        .post("/api/v1/transfers/{id}/verdict", verdict)
+        .post("/api/v1/calls/{id}/dismiss", dismiss)
+        .get("/api/v1/packets/{id}", packet)
+        .post("/api/v1/missed", missed)
+        .post("/api/v1/capacity", capacity)
+        .get("/api/v1/audit", audit)
 }
 
 async fn list(
+    _: Auth<AnyRole>,
     State(console): House,
     Query(asked): Query<BTreeMap<String, String>>,
-    uri: Uri,
-    headers: HeaderMap,
 ) -> Response {
-    if let Err(refused) = console.role(&uri, &headers) {
-        return refused;
-    }
     let filter = match filter(&asked) {
         Ok(filter) => filter,
         Err(detail) => return problem(StatusCode::BAD_REQUEST, "not as expected", &detail),
@@ -122,10 +120,7 @@ pub(super) fn date(text: &str) -> Result<UnixMillis, String> {
     Ok(UnixMillis(u64::try_from(millis).unwrap_or(0)))
 }
 
-async fn one(State(console): House, Path(id): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
-    if let Err(refused) = console.role(&uri, &headers) {
-        return refused;
-    }
+async fn one(_: Auth<AnyRole>, State(console): House, Path(id): Path<String>) -> Response {
     if let Some(told) = console.outbox.transfer(&id) {
         return Json(told).into_response();
     }
@@ -143,17 +138,12 @@ struct Claim {
 }
 
 async fn claim(
+    auth: Auth<Human>,
     State(console): House,
     Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    Body(body): Body<Claim>,
 ) -> Response {
-    let (role, said) = match console.said::<Claim>(&uri, &headers, &body, &[Role::Agent, Role::Supervisor]) {
-        Ok(said) => said,
-        Err(refused) => return refused,
-    };
-    let who = said.by.map_or_else(|| role.name().to_owned(), |by| short(&by, NAME_MAX));
+    let who = body.by.map_or_else(|| auth.role.name().to_owned(), |by| short(&by, NAME_MAX));
     answer(console.outbox.request(&id, Request::Claim, &who).await)
 }
 
@@ -165,19 +155,13 @@ struct SaidOutcome {
 }
 
 async fn outcome(
+    auth: Auth<Operator>,
     State(console): House,
     Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    Body(body): Body<SaidOutcome>,
 ) -> Response {
-    let roles = [Role::Integrator, Role::Agent, Role::Supervisor];
-    let (role, said) = match console.said::<SaidOutcome>(&uri, &headers, &body, &roles) {
-        Ok(said) => said,
-        Err(refused) => return refused,
-    };
-    let reason = said.reason.map(|reason| short(&reason, WORDS_MAX)).unwrap_or_default();
-    let told = match said.outcome {
+    let reason = body.reason.map(|reason| short(&reason, WORDS_MAX)).unwrap_or_default();
+    let told = match body.outcome {
         Stands::Accepted => Answer::Accepted,
         Stands::Ringing => Answer::Ringing,
         Stands::Connected => Answer::Connected,
@@ -192,7 +176,7 @@ async fn outcome(
             return problem(StatusCode::BAD_REQUEST, "no outcome", detail);
         }
     };
-    answer(console.outbox.request(&id, Request::Outcome(told), role.name()).await)
+    answer(console.outbox.request(&id, Request::Outcome(told), auth.role.name()).await)
 }
 
 #[derive(Deserialize)]
@@ -204,20 +188,14 @@ struct SaidVerdict {
 }
 
 async fn verdict(
+    auth: Auth<Human>,
     State(console): House,
     Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    Body(body): Body<SaidVerdict>,
 ) -> Response {
-    let (role, said) =
-        match console.said::<SaidVerdict>(&uri, &headers, &body, &[Role::Agent, Role::Supervisor]) {
-            Ok(said) => said,
-            Err(refused) => return refused,
-        };
-    let note = said.note.map(|note| short(&note, WORDS_MAX));
-    let who = said.by.map_or_else(|| role.name().to_owned(), |by| short(&by, NAME_MAX));
-    answer(console.outbox.request(&id, Request::Verdict(said.verdict, note), &who).await)
+    let note = body.note.map(|note| short(&note, WORDS_MAX));
+    let who = body.by.map_or_else(|| auth.role.name().to_owned(), |by| short(&by, NAME_MAX));
+    answer(console.outbox.request(&id, Request::Verdict(body.verdict, note), &who).await)
 }
 
 #[derive(Default, Deserialize)]
@@ -228,23 +206,18 @@ struct Reason {
 
 /// The call's transfer is called back; without one, the voice alone asks for none until the cool-down is over.
 async fn dismiss(
+    auth: Auth<Supervisor>,
     State(console): House,
     Path(call): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    Body(body): Body<Reason>,
 ) -> Response {
-    let (role, said) = match console.said::<Reason>(&uri, &headers, &body, &[Role::Supervisor]) {
-        Ok(said) => said,
-        Err(refused) => return refused,
-    };
-    let reason = said.reason.map(|reason| short(&reason, WORDS_MAX)).unwrap_or_default();
+    let reason = body.reason.map(|reason| short(&reason, WORDS_MAX)).unwrap_or_default();
     if let Some(id) = console.outbox.of_call(&call) {
-        return answer(console.outbox.request(&id, Request::Dismiss(reason), role.name()).await);
+        return answer(console.outbox.request(&id, Request::Dismiss(reason), auth.role.name()).await);
     }
     match console.intake.board.tell(&CallId::new(call.clone()), Command::Outcome(Outcome::CameToNothing)) {
         Ok(()) => {
-            console.outbox.audit("dismissed", role.name(), Some(&call), json!({ "reason": reason }));
+            console.outbox.audit("dismissed", auth.role.name(), Some(&call), json!({ "reason": reason }));
             StatusCode::ACCEPTED.into_response()
         }
         Err(error @ Untold::NoCall) => problem(StatusCode::NOT_FOUND, "no such call", &error.to_string()),
@@ -252,12 +225,7 @@ async fn dismiss(
     }
 }
 
-async fn packet(State(console): House, Path(id): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
-    match console.role(&uri, &headers) {
-        Ok(Role::Auditor) => return forbidden(&[Role::Integrator, Role::Agent, Role::Supervisor]),
-        Ok(Role::Integrator | Role::Agent | Role::Supervisor) => {}
-        Err(refused) => return refused,
-    }
+async fn packet(_: Auth<Operator>, State(console): House, Path(id): Path<String>) -> Response {
     if let Some(packet) = console.outbox.packet(&id) {
         return Json(&*packet).into_response();
     }
@@ -276,18 +244,13 @@ struct Missed {
     note: Option<String>,
 }
 
-async fn missed(State(console): House, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let roles = [Role::Integrator, Role::Agent, Role::Supervisor];
-    let (role, said) = match console.said::<Missed>(&uri, &headers, &body, &roles) {
-        Ok(said) => said,
-        Err(refused) => return refused,
-    };
-    if said.call.is_empty() || said.call.len() > 256 || said.t.is_some_and(|t| !(0.0..1e6).contains(&t)) {
+async fn missed(auth: Auth<Operator>, State(console): House, Body(body): Body<Missed>) -> Response {
+    if body.call.is_empty() || body.call.len() > 256 || body.t.is_some_and(|t| !(0.0..1e6).contains(&t)) {
         let detail = "expected call, an id of 1 to 256 bytes, and t, seconds of its media time";
         return problem(StatusCode::BAD_REQUEST, "not as expected", detail);
     }
-    let note = said.note.map(|note| short(&note, WORDS_MAX));
-    match console.outbox.missed(&said.call, said.t, note, role.name()).await {
+    let note = body.note.map(|note| short(&note, WORDS_MAX));
+    match console.outbox.missed(&body.call, body.t, note, auth.role.name()).await {
         Ok(()) => StatusCode::CREATED.into_response(),
         Err(error) => unread(&error),
     }
@@ -300,27 +263,18 @@ struct Capacity {
     queue: Option<String>,
 }
 
-async fn capacity(State(console): House, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let roles = [Role::Integrator, Role::Supervisor];
-    let (role, said) = match console.said::<Capacity>(&uri, &headers, &body, &roles) {
-        Ok(said) => said,
-        Err(refused) => return refused,
-    };
-    match console.outbox.set_free(said.queue, said.free, role.name()) {
+async fn capacity(auth: Auth<Requester>, State(console): House, Body(body): Body<Capacity>) -> Response {
+    match console.outbox.set_free(body.queue, body.free, auth.role.name()) {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(refusal) => answer(Err(refusal)),
     }
 }
 
 async fn audit(
+    _: Auth<Auditor>,
     State(console): House,
     Query(asked): Query<BTreeMap<String, String>>,
-    uri: Uri,
-    headers: HeaderMap,
 ) -> Response {
-    if let Err(refused) = console.allowed(&uri, &headers, &[Role::Auditor]) {
-        return refused;
-    }
     let number = |name: &str, otherwise: u64| match asked.get(name) {
         None => Ok(otherwise),
         Some(text) => text.parse().map_err(|_| format!("{name} is {text:?}: expected a number")),
@@ -335,35 +289,6 @@ async fn audit(
     match console.outbox.ledger().read(move |connection| entries(connection, after, limit)).await {
         Ok(entries) => Json(json!({ "entries": entries })).into_response(),
         Err(error) => unread(&error),
-    }
-}
-
-impl Console {
-    /// What somebody of one of these roles says.
-    #[allow(clippy::result_large_err, reason = "the error is the response that is sent")]
-    fn said<T: DeserializeOwned>(
-        &self,
-        uri: &Uri,
-        headers: &HeaderMap,
-        body: &Bytes,
-        roles: &[Role],
-    ) -> Result<(Role, T), Response> {
-        let role = self.allowed(uri, headers, roles)?;
-        let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-        let said = serde_json::from_slice(body)
-            .map_err(|error| problem(StatusCode::BAD_REQUEST, "not as expected", &error.to_string()))?;
-        Ok((role, said))
-    }
-
-    /// The role of whoever asks, if it is one of these. Without tokens everybody on this machine may do everything.
-    #[allow(clippy::result_large_err, reason = "the error is the response that is sent")]
-    pub(super) fn allowed(&self, uri: &Uri, headers: &HeaderMap, roles: &[Role]) -> Result<Role, Response> {
-        let role = self.role(uri, headers)?;
-        if self.intake.gate.tokens.is_empty() || roles.contains(&role) {
-            Ok(role)
-        } else {
-            Err(forbidden(roles))
-        }
     }
 }
 
@@ -383,12 +308,6 @@ fn no_transfer() -> Response {
 
 pub(super) fn unread(error: &LedgerError) -> Response {
     problem(StatusCode::SERVICE_UNAVAILABLE, "the ledger", &error.to_string())
-}
-
-fn forbidden(roles: &[Role]) -> Response {
-    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-    let detail = format!("this needs a token of one of these roles: {}", names.join(", "));
-    problem(StatusCode::FORBIDDEN, "not allowed", &detail)
 }
 
 fn short(text: &str, most: usize) -> String {

@@ -3,19 +3,19 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Query, State},
-    http::{HeaderMap, StatusCode, Uri},
+    http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use serde_json::{Value, json};
 
-use super::{
-    Console,
-    transfers::{date, unread},
-};
+use super::transfers::{date, unread};
 use crate::{
+    api::{
+        Console,
+        auth::{AnyRole, Auth, Routes},
+    },
     ledger::{Connection, rfc3339},
     media_in::http::problem,
 };
@@ -27,19 +27,15 @@ const ADVICE_MIN: usize = 20;
 /// The days the figures are about if nothing is said.
 const DAYS: u64 = 30;
 
-pub(super) fn routes() -> Router<Arc<Console>> {
-    Router::new().route("/api/v1/stats", get(stats))
+pub(super) fn routes() -> Routes {
+    Routes::default().get("/api/v1/stats", stats)
 }
 
 async fn stats(
+    _: Auth<AnyRole>,
     State(console): State<Arc<Console>>,
     Query(asked): Query<BTreeMap<String, String>>,
-    uri: Uri,
-    headers: HeaderMap,
 ) -> Response {
-    if let Err(refused) = console.role(&uri, &headers) {
-        return refused;
-    }
     let until = console.outbox.now();
     let since = match asked.get("since").map(|text| date(text)).transpose() {
         Ok(since) => since.unwrap_or(UnixMillis(until.0.saturating_sub(DAYS * 86_400_000))),

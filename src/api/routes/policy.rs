@@ -7,20 +7,21 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
-    body::Bytes,
+    Json,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header::RETRY_AFTER},
+    http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use time::{OffsetDateTime, serde::rfc3339};
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
-use super::Console;
-use crate::media_in::{Role, http::problem};
+use crate::api::{
+    Console,
+    auth::{AnyRole, Auth, Routes, Supervisor},
+    problem::{Body, problem},
+};
 use warmline_core::policy::Policy;
 
 /// Policies that are remembered; beyond, the oldest is forgotten.
@@ -146,28 +147,23 @@ impl Policies {
 }
 
 /// The routes of the policy.
-pub(super) fn routes() -> Router<Arc<Console>> {
-    Router::new()
-        .route("/api/v1/policy", get(now).post(put))
-        .route("/api/v1/policy/try", post(try_it))
-        .route("/api/v1/policy/history", get(history))
-        .route("/api/v1/policy/revert", post(revert))
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .get("/api/v1/policy", now)
+        .post("/api/v1/policy", put)
+        .post("/api/v1/policy/try", try_it)
+        .get("/api/v1/policy/history", history)
+        .post("/api/v1/policy/revert", revert)
 }
 
-async fn now(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap) -> Response {
-    if let Err(refused) = console.role(&uri, &headers) {
-        return refused;
-    }
+async fn now(_: Auth<AnyRole>, State(console): State<Arc<Console>>) -> Response {
     match console.policies.now() {
         Some(entry) => Json(entry).into_response(),
         None => problem(StatusCode::NOT_FOUND, "no policy", "none is in force"),
     }
 }
 
-async fn history(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap) -> Response {
-    if let Err(refused) = console.role(&uri, &headers) {
-        return refused;
-    }
+async fn history(_: Auth<AnyRole>, State(console): State<Arc<Console>>) -> Response {
     let newest_first: Vec<InForce> = console.policies.lock().iter().rev().cloned().collect();
     Json(json!({ "policies": newest_first })).into_response()
 }
@@ -184,18 +180,22 @@ struct Wanted {
     sha256: String,
 }
 
-async fn put(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    match said::<Source>(&console, &uri, &headers, &body) {
-        Ok(said) => in_force(&console, &headers, said.source).await,
-        Err(refused) => refused,
-    }
+async fn put(
+    _: Auth<Supervisor>,
+    State(console): State<Arc<Console>>,
+    headers: HeaderMap,
+    Body(body): Body<Source>,
+) -> Response {
+    in_force(&console, &headers, body.source).await
 }
 
-async fn revert(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let wanted = match said::<Wanted>(&console, &uri, &headers, &body) {
-        Ok(wanted) => wanted,
-        Err(refused) => return refused,
-    };
+async fn revert(
+    _: Auth<Supervisor>,
+    State(console): State<Arc<Console>>,
+    headers: HeaderMap,
+    Body(body): Body<Wanted>,
+) -> Response {
+    let wanted = body;
     let found = console.policies.lock().iter().rev().find(|entry| entry.sha256 == wanted.sha256).cloned();
     match found {
         Some(entry) => in_force(&console, &headers, entry.source).await,
@@ -215,7 +215,7 @@ async fn in_force(console: &Arc<Console>, headers: &HeaderMap, source: String) -
         version: policy.version().to_owned(),
         sha256: policy.sha256().to_owned(),
         source,
-        since: super::story::now(),
+        since: crate::api::story::now(),
         by: console.who(headers),
     };
     let (desk, told) = (Arc::clone(&console.policies.desk), entry.clone());
@@ -230,11 +230,12 @@ async fn in_force(console: &Arc<Console>, headers: &HeaderMap, source: String) -
     }
 }
 
-async fn try_it(State(console): State<Arc<Console>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let source = match said::<Source>(&console, &uri, &headers, &body) {
-        Ok(said) => said.source,
-        Err(refused) => return refused,
-    };
+async fn try_it(
+    _: Auth<Supervisor>,
+    State(console): State<Arc<Console>>,
+    Body(body): Body<Source>,
+) -> Response {
+    let source = body.source;
     let after = match Policy::parse(&source) {
         Ok(policy) => policy,
         Err(error) => return problem(StatusCode::BAD_REQUEST, "no policy", &error.to_string()),
@@ -263,23 +264,4 @@ fn again(why: &str) -> Response {
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "not yet", why);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("3"));
     response
-}
-
-/// What a supervisor says.
-#[allow(clippy::result_large_err, reason = "the error is the response that is sent")]
-fn said<'a, T: Deserialize<'a>>(
-    console: &Console,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: &'a Bytes,
-) -> Result<T, Response> {
-    match console.role(uri, headers)? {
-        Role::Supervisor => {}
-        Role::Integrator if console.intake.gate.tokens.is_empty() => {}
-        Role::Integrator | Role::Agent | Role::Auditor => {
-            return Err(problem(StatusCode::FORBIDDEN, "not allowed", "this needs a supervisor's token"));
-        }
-    }
-    serde_json::from_slice(body)
-        .map_err(|error| problem(StatusCode::BAD_REQUEST, "not as expected", &error.to_string()))
 }
