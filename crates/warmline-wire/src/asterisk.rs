@@ -3,7 +3,8 @@
 //! Source: Asterisk documentation, "Channel Drivers: WebSocket" (20.16, 21.11, 22.6, 23.0 and later). Asterisk is the client when
 //! dialled as `WebSocket/<client>`; it insists that the subprotocol [`SUBPROTOCOL`] is echoed. The first event, `MEDIA_START`, says the
 //! format. Linear audio is in host order, little-endian. There is no clock: audio follows audio. What the channel hears is one
-//! direction, the caller's: dial with `d(out)`, and Asterisk expects nothing back.
+//! direction, the caller's. `d()` is seen from the application: dial with `d(in)`, and Asterisk sends audio and expects none back.
+//! With `d(out)` it sends none.
 
 use std::{
     collections::{BTreeMap, VecDeque},
