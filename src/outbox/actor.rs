@@ -23,7 +23,7 @@ use crate::{
     clock::rfc3339,
     connectors::{Answer, Connector, Failure, Offer},
     ledger::{CallRow, Change, Entry, LedgerError, Record, VerdictRow},
-    switchboard::{Command, Untold},
+    switchboard::{Command, Switchboard, Untold},
 };
 use warmline_core::{
     call::CallId,
@@ -42,8 +42,19 @@ const OUTCOME_PAUSE: Duration = Duration::from_millis(100);
 /// The least time between two timeouts of a transfer that does not move on, milliseconds.
 const TIMEOUT_PAUSE_MS: u64 = 1_000;
 
+impl Outbox {
+    /// Resumes unfinished transfers and processes messages until the future is dropped.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read at the start.
+    pub async fn run(self: Arc<Self>, board: &Arc<Switchboard>) -> Result<(), LedgerError> {
+        let _ = self.board.set(Arc::downgrade(board));
+        run(self).await
+    }
+}
+
 /// Resumes unfinished transfers and processes messages until the future is dropped.
-pub(super) async fn run(outbox: Arc<Outbox>) -> Result<(), LedgerError> {
+async fn run(outbox: Arc<Outbox>) -> Result<(), LedgerError> {
     let unfinished = outbox.ledger.read(Record::unfinished).await?;
     let mut actor = Actor {
         outbox: Arc::clone(&outbox),

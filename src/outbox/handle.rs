@@ -151,15 +151,6 @@ impl Outbox {
         })
     }
 
-    /// Resumes unfinished transfers and processes messages until the future is dropped.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read at the start.
-    pub async fn run(self: Arc<Self>, board: &Arc<Switchboard>) -> Result<(), LedgerError> {
-        let _ = self.board.set(Arc::downgrade(board));
-        super::actor::run(self).await
-    }
-
     /// Asks something of a transfer; the reply is the transfer as the interface shows it.
     ///
     /// # Errors

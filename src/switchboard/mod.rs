@@ -16,6 +16,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 pub use inbox::{HandBack, QUEUE_BYTES_MAX, QUEUE_GAPS_MAX, QUEUE_PACKETS_MAX, QUEUE_WORDS_MAX, Status};
@@ -237,12 +238,31 @@ pub struct Switchboard {
     epoch: u64,
 }
 
+/// The arrival clock of live calls.
+pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
+
 impl Switchboard {
     /// Starts one shard for each of `scorers`. `epoch` is any number that differs from one start of the program to the next.
     ///
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(
+        scorers: Vec<Box<dyn Score>>,
+        config: Arc<CallConfig>,
+        limits: Limits,
+        epoch: u64,
+        events: Arc<dyn Events>,
+        actions: Arc<dyn Actions>,
+    ) -> io::Result<Self> {
+        Self::start_on(Arc::new(shard::monotonic), scorers, config, limits, epoch, events, actions)
+    }
+
+    /// The same on an arrival clock that is handed in: it decides deadlines and how long a turn may take, and dates nothing.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start_on(
+        clock: Clock,
         scorers: Vec<Box<dyn Score>>,
         config: Arc<CallConfig>,
         limits: Limits,
@@ -264,7 +284,7 @@ impl Switchboard {
         for (n, scorer) in scorers.into_iter().enumerate() {
             let tray = Arc::new(Tray::default());
             board.trays.push(Arc::clone(&tray));
-            let shard = Shard::new(tray, Arc::clone(&board.shared), scorer);
+            let shard = Shard::new(tray, Arc::clone(&board.shared), scorer, Arc::clone(&clock));
             let thread = thread::Builder::new().name(format!("shard-{n}")).spawn(move || shard.run())?;
             lock(&board.threads).push(thread);
         }

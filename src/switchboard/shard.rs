@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Command, Score, Shared,
+    Clock, Command, Score, Shared,
     inbox::{Inbox, Opened, Said, Tray},
     lock,
 };
@@ -45,6 +45,7 @@ pub(super) struct Shard {
     /// Scores to be made, by stage, oldest first.
     asked: BTreeMap<Stage, VecDeque<Asked>>,
     said: VecDeque<Said>,
+    clock: Clock,
 }
 
 /// A score to be made.
@@ -82,8 +83,9 @@ enum Over {
 }
 
 impl Shard {
-    pub(super) fn new(tray: Arc<Tray>, shared: Arc<Shared>, scorer: Box<dyn Score>) -> Self {
+    pub(super) fn new(tray: Arc<Tray>, shared: Arc<Shared>, scorer: Box<dyn Score>, clock: Clock) -> Self {
         Self {
+            clock,
             tray,
             shared,
             scorer,
@@ -98,9 +100,9 @@ impl Shard {
         let (mut opened, mut rung) = (Vec::new(), Vec::new());
         let mut stop = false;
         while !stop {
-            let most = self.until_due(clock());
+            let most = self.until_due((self.clock)());
             stop = self.tray.wait(most, &mut opened, &mut rung);
-            let now = clock();
+            let now = (self.clock)();
             opened.drain(..).for_each(|call| self.open(now, call));
             rung.drain(..).for_each(|inbox| self.hear(now, &inbox));
             if stop {
@@ -114,7 +116,7 @@ impl Shard {
 
     /// Notes how long the turn took, and lets what comes gather until the next is due.
     fn record(&self, began: Instant) {
-        let now = clock();
+        let now = (self.clock)();
         let micros =
             |since: Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
         let took = micros(began);
@@ -176,7 +178,7 @@ impl Shard {
             while let Some(number) = self.touched.pop_first() {
                 self.pass_on(number);
             }
-            if clock() >= until || !self.score_some() {
+            if (self.clock)() >= until || !self.score_some() {
                 return;
             }
         }
@@ -185,7 +187,7 @@ impl Shard {
     /// Makes a few scores of the earliest stage that has any to make; `false` if there are none.
     fn score_some(&mut self) -> bool {
         let deadline = Duration::from_micros(SCORE_DEADLINE_US);
-        let (now, counts) = (clock(), &self.shared.counts);
+        let (now, counts) = ((self.clock)(), &self.shared.counts);
         self.asked.retain(|_, waiting| !waiting.is_empty());
         let Some(waiting) = self.asked.values_mut().next() else { return false };
         let mut numbers = Vec::with_capacity(BATCH_MAX);
@@ -220,7 +222,7 @@ impl Shard {
     fn pass_on(&mut self, number: u64) {
         let Some(live) = self.calls.get_mut(&number) else { return };
         let (shared, asked, tray) = (&*self.shared, &mut self.asked, &*self.tray);
-        let since = clock();
+        let since = (self.clock)();
         live.guarded(|live| {
             while let Some(output) = live.call.poll_output() {
                 match output {
@@ -262,13 +264,13 @@ impl Shard {
         }
         self.answer_all();
         // Who waits for a score that will not come any more ends without it.
-        self.time_out(clock() + Duration::from_micros(SCORE_DEADLINE_US));
+        self.time_out((self.clock)() + Duration::from_micros(SCORE_DEADLINE_US));
         self.answer_all();
     }
 
     fn answer_all(&mut self) {
         while !(self.touched.is_empty() && self.asked.is_empty()) {
-            self.answer(clock());
+            self.answer((self.clock)());
             self.asked.retain(|_, waiting| !waiting.is_empty());
         }
     }
@@ -408,6 +410,6 @@ impl Live {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the arrival clock of live calls is read here and nowhere else")]
-fn clock() -> Instant {
+pub(super) fn monotonic() -> Instant {
     Instant::now()
 }

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use super::bounded::push_bounded;
 use super::{
     Action, CallConfig, CallId, CallStart, Command, Event, EventKind, OPTED_OUT, Output, Transcript,
     hearing::{Hop, Item, Judgement, Score},
@@ -749,13 +750,6 @@ fn suspended(why: Suspension) -> &'static str {
         Suspension::OptedOut => OPTED_OUT,
         Suspension::Human => "a human has the caller",
     }
-}
-
-pub(super) fn push_bounded<T>(queue: &mut VecDeque<T>, value: T, most: usize) {
-    if queue.len() == most {
-        queue.pop_front();
-    }
-    queue.push_back(value);
 }
 
 /// Slope of the least-squares line through the latest seconds, newest first; of fewer than two there is none.

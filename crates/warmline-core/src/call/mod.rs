@@ -5,6 +5,7 @@
 //! through the same call in the order of media time, one item after the other, and waits for a score that is on its way: so
 //! neither the size of packets, nor how the two tracks interleave, nor how late a score comes can change what it says.
 
+mod bounded;
 mod decision;
 mod event;
 mod hearing;
@@ -17,7 +18,8 @@ use std::{
     sync::Arc,
 };
 
-use decision::{Decision, push_bounded};
+use bounded::push_bounded;
+use decision::Decision;
 pub use event::{Event, EventKind, OPTED_OUT};
 use hearing::{AgentEar, Attention, CallerEar, Item};
 pub use input::{Command, Input};

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::decision::push_bounded;
+use super::bounded::push_bounded;
 use crate::{
     media::Speaker,
     packet::{Conversation, CueHeard, Moment, Summary, Tried, Turn, seconds},

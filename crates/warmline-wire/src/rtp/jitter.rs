@@ -230,10 +230,12 @@ impl JitterBuffer {
         }
     }
 
-    /// Believes a source: it begins where its first packet arrived, or right behind what was there before.
+    /// Believes a source: it begins where its first packet arrived, or right behind what was there before. The call's first
+    /// source begins with the call if its first packet is no later than the network's own jitter.
     fn begin(&mut self, ssrc: u32, sequence: u16, first: &Held, told: &mut dyn FnMut(Ordered<'_>)) {
+        let is_prompt = self.counts.sources == 0 && first.arrived.0 <= REORDER_WAIT_US;
         let arrived = first.arrived.0.saturating_mul(u64::from(self.clock.0)) / 1_000_000;
-        if arrived > self.next {
+        if arrived > self.next && !is_prompt {
             if self.counts.sources > 0 {
                 let (from, to) = (self.next * self.scale, arrived * self.scale);
                 told(Ordered::Gap { cause: GapCause::Lost, from, to });
