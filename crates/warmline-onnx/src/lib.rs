@@ -213,7 +213,7 @@ impl Scorer {
 }
 
 impl Scorers {
-    /// Sessions for the two stages of [`Stages`](super::Stages).
+    /// Sessions for the two stages of [`Stages`](warmline_core::score::Stages).
     pub fn new(first: Scorer, confirm: Option<Scorer>) -> Self {
         Self { first, confirm }
     }

@@ -252,17 +252,12 @@ impl Call {
         match command {
             Command::Dtmf(_) if self.is_paused() => return,
             Command::Transcript(Transcript { is_final: false, .. }) => return,
-            Command::Transcript(Transcript { at, .. }) | Command::Bot(_, at) => {
-                let command = match command {
-                    Command::Transcript(transcript) => {
-                        let at = Some(at.unwrap_or(self.received()));
-                        Command::Transcript(Transcript { at, ..transcript })
-                    }
-                    other => other,
-                };
-                self.said(now, at, Item::Command(command));
-                return;
+            Command::Transcript(transcript) => {
+                let at = transcript.at;
+                let dated = Transcript { at: Some(at.unwrap_or(self.received())), ..transcript };
+                return self.said(now, at, Item::Command(Command::Transcript(dated)));
             }
+            Command::Bot(_, at) => return self.said(now, at, Item::Command(command)),
             Command::Notice(given) => {
                 self.suspend(Suspension::Notice, !self.decision.notice_rule().is_met(given));
             }
