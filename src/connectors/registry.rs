@@ -1,4 +1,4 @@
-//! `[[handoff.connector]]` → connectors. [`KINDS`] is the only list of kinds.
+//! `[[handoff.connector]]` → connectors. `KINDS` is the only list of kinds.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! PBXs: the context goes into channel variables, then the channel is transferred to a place in the dialplan.
 //!
-//! AMI, ARI and ESL differ in how they open a session, send a command, and report where a channel is; [`Pbx`] and [`Session`] name these steps. The
+//! AMI, ARI and ESL differ in how they open a session, send a command, and report where a channel is; `Pbx` and `Session` name these steps. The
 //! order of the steps and what their replies mean for the transfer are here, once.
 
 pub mod ami;
