@@ -33,7 +33,7 @@ export class Server {
     server.demo = demo;
     server.env = env;
     server.args = args;
-    if (policy) writeFileSync(join(server.folder, "policy.toml"), readFileSync(`${ROOT}src/policy/default.toml`));
+    if (policy) writeFileSync(join(server.folder, "policy.toml"), readFileSync(`${ROOT}crates/warmline-core/src/policy/default.toml`));
     const tables = [`[server]\nlisten = "127.0.0.1:${server.port}"\ngrace_s = 0\n`, policy ? `[policy]\nfile = "${join(server.folder, "policy.toml")}"\n` : "", more];
     writeFileSync(join(server.folder, "warmline.toml"), tables.join("\n").replaceAll("FOLDER", server.folder));
     await server.run();
